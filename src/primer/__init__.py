@@ -1,0 +1,27 @@
+"""Change one switch of a training, get one tracked run that can be trusted, compared and repeated.
+
+    >>> import primer
+    >>> result = primer.train("data=iris", "activation=custom_relu")  # doctest: +SKIP
+    >>> result.status, result.metrics["test/accuracy"]  # doctest: +SKIP
+    ('FINISHED', 0.9565217391304348)
+
+Importing it is cheap: neither torch nor MLflow is loaded until a run starts, and torch never in the
+process that calls `train` (a worker process trains).
+"""
+
+from primer.errors import ConfigError, DataError, PrimerError, RunError, UsageError
+from primer.result import RunResult
+from primer.run import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "PrimerError",
+    "RunError",
+    "RunResult",
+    "UsageError",
+    "__version__",
+    "train",
+]

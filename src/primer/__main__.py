@@ -1,0 +1,5 @@
+"""`python -m primer`, the same as `primer`."""
+
+from primer.cli import main
+
+main()

@@ -1,0 +1,117 @@
+"""What a column holds, numbers or text, and whether every cell can be trusted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from primer.data.dataset import Array
+from primer.data.sheet import Sheet
+from primer.data.wording import shown
+from primer.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUMBERS_FROM = 0.9  # chosen: from this share of numbers on, the text cells of a column are mistakes
+MAX_CATEGORIES = 1000  # chosen: each category is a column of x
+FEW_CATEGORIES = 20  # chosen: so few are categories even when no two rows share one
+NEARLY_ALL = 0.9  # chosen: with more distinct texts a row, a column names rows (an id, a remark)
+LARGEST = float(np.finfo(np.float32).max)  # x is float32
+DATE = r"\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))(?:[T ].*)?"
+
+
+def feature(sheet: Sheet, name: str) -> pd.Series:
+    """Return column `name` as finite numbers (NaN: missing), as booleans without gaps, or as text.
+
+    Raises DataError, with the row, for cells that would be learned as something they are not.
+
+    >>> import pandas as pd
+    >>> sheet = Sheet("a.csv", pd.DataFrame({"a": ["1", "2"], "b": ["red", None]}), lines=[2, 3])
+    >>> feature(sheet, "a").tolist(), feature(sheet, "b").tolist()
+    ([1, 2], ['red', nan])
+    """
+    if sheet.frame[name].isna().all():
+        raise DataError(f"{sheet.file}: column {shown(name)} has no value in any row; {_leave_out(name)}")
+    column = numbers_or_text(sheet, name, way_out=f", or {_leave_out(name)}")
+    if not is_numbers(column):
+        _check_categories(sheet, name, column)
+    return column
+
+
+def is_numbers(column: pd.Series) -> bool:
+    """Tell whether a checked column is numbers (booleans are 0 and 1) rather than text."""
+    return column.dtype.kind in "biuf"
+
+
+def numbers_or_text(sheet: Sheet, name: str, *, way_out: str = "") -> pd.Series:
+    """Return column `name` as numbers when all its cells are, else as text; DataError when nearly all are.
+
+    `way_out` ends the messages: what else than correcting the cells can be done.
+    """
+    import pandas as pd
+
+    column = sheet.frame[name]
+    if column.dtype.kind == "O" and all(type(value) is bool for value in column.dropna()):
+        column = column.astype(np.float64)  # booleans with gaps
+    if not is_numbers(column):
+        text = column.astype("str")
+        parsed = pd.to_numeric(text, errors="coerce")
+        wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())
+        if len(wrong):
+            _check_nearly_numbers(sheet, name, text, int(wrong[0]), way_out)
+            _check_dates(sheet, name, text, way_out)
+            return text
+        column = parsed
+    _check_finite(sheet, name, column)
+    return column
+
+
+def _check_nearly_numbers(sheet: Sheet, name: str, text: pd.Series, first_wrong: int, way_out: str) -> None:
+    import pandas as pd
+
+    # Without commas, so that 1,5 and 1,000 count as meant to be numbers.
+    meant = pd.to_numeric(text.str.replace(",", "", regex=False), errors="coerce").notna().sum()
+    if meant >= NUMBERS_FROM * text.notna().sum():
+        value = text.iloc[first_wrong]
+        hint = "write it with a decimal point and without commas" if "," in value else "correct the cell"
+        raise DataError(
+            f"{sheet.file}: {sheet.at(first_wrong)}: column {shown(name)} holds numbers, but {shown(value)} "
+            f"isn't one; {hint}{way_out}"
+        )
+
+
+def _check_finite(sheet: Sheet, name: str, column: pd.Series) -> None:
+    values: Array = column.to_numpy(np.float64)
+    wrong = np.flatnonzero(np.abs(values) > LARGEST)  # False for NaN
+    if len(wrong):
+        row = int(wrong[0])
+        what = "is infinite" if np.isinf(values[row]) else f"is beyond 32-bit numbers ({LARGEST:.2g})"
+        raise DataError(
+            f"{sheet.file}: {sheet.at(row)}: column {shown(name)}: {shown(values[row])} {what}; "
+            "correct the cell"
+        )
+
+
+def _check_dates(sheet: Sheet, name: str, text: pd.Series, way_out: str) -> None:
+    dates = text.str.fullmatch(DATE, na=False).to_numpy(bool)
+    if dates.sum() >= NUMBERS_FROM * text.notna().sum():
+        row = int(np.flatnonzero(dates)[0])
+        raise DataError(
+            f"{sheet.file}: {sheet.at(row)}: column {shown(name)} holds dates ({shown(text.iloc[row])}); "
+            f"convert it to numbers (year, day of the year){way_out}"
+        )
+
+
+def _check_categories(sheet: Sheet, name: str, text: pd.Series) -> None:
+    count, distinct = int(text.notna().sum()), int(text.nunique())
+    if distinct > MAX_CATEGORIES or (distinct > FEW_CATEGORIES and distinct > NEARLY_ALL * count):
+        raise DataError(
+            f"{sheet.file}: column {shown(name)} has {distinct} distinct texts in {count} rows "
+            f"(first {shown(text.dropna().iloc[0])}): too many for categories; {_leave_out(name)}"
+        )
+
+
+def _leave_out(name: str) -> str:
+    return f"leave the column out with data.drop=[{name}]"

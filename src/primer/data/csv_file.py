@@ -1,0 +1,111 @@
+"""Text tables: every line is counted before pandas, which repairs ragged rows silently, may read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from array import array
+from collections.abc import Iterator, Sequence
+
+from primer.data.sheet import Sheet, columns_to_read
+from primer.errors import DataError
+
+DELIMITERS = ",;\t|"  # in this order when several fit
+
+
+def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], delimiter: str | None) -> Sheet:
+    """Read UTF-8 text, its first line the header; `delimiter` None: the one that splits the header most.
+
+    Cells such as "", NA, NaN, null and None are missing. Raises DataError with the line.
+
+    >>> sheet = read_csv("a.csv", b"id;size;price\\n1;;2.5\\n", target="price", drop=["id"], delimiter=None)
+    >>> sheet.frame.to_dict("records"), sheet.at(0)
+    ([{'size': nan, 'price': 2.5}], 'line 2')
+    """
+    if b"\0" in content:
+        raise DataError(
+            f"{file}: holds NUL bytes, so it isn't UTF-8 text; save it as UTF-8 (UTF-16 isn't read)"
+        )
+    header, delimiter = _header(file, content, delimiter)
+    kept = columns_to_read(file, header, target, drop)
+    lines = _lines(file, content, delimiter, width=len(header))
+    if not lines:
+        raise DataError(f"{file}: has a header but no rows")
+
+    import pandas as pd
+
+    frame = pd.read_csv(
+        io.BytesIO(content),
+        sep=delimiter,
+        names=header,
+        header=0,
+        usecols=kept,
+        index_col=False,
+        encoding="utf-8-sig",
+        low_memory=False,  # in one piece: by pieces, one column may get several types
+    )
+    if len(frame) != len(lines):  # the two parsers part only at a lone quoted blank
+        raise DataError(f"{file}: a line holds nothing but quoted blanks; delete it")
+    return Sheet(file, frame, lines)
+
+
+def _header(file: str, content: bytes, delimiter: str | None) -> tuple[list[str], str]:
+    best: list[str] = []
+    chosen, problem = ",", None
+    for candidate in delimiter or DELIMITERS:
+        try:
+            _, fields = next(_rows(file, content, candidate), (1, []))
+        except DataError as error:  # quotes that make no sense with this delimiter may with another
+            problem = problem or error
+            continue
+        if len(fields) > len(best):
+            best, chosen = fields, candidate
+    if problem and len(best) < 2:
+        raise problem
+    if not best:
+        raise DataError(f"{file}: is empty")
+    return [name.strip() for name in best], chosen
+
+
+def _lines(file: str, content: bytes, delimiter: str, width: int) -> array[int]:
+    """Return the line on which each row begins; raise DataError at the first row that isn't `width` wide."""
+    lines = array("q")
+    for line, row in _rows(file, content, delimiter):
+        if len(row) != width:
+            raise DataError(f"{file}: line {line} has {_fields(len(row))}, expected {width} as in the header")
+        lines.append(line)
+    return lines[1:]
+
+
+def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (first line, fields) of each row that isn't blank, the header included."""
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if not _is_blank(row):
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{file}: line {line} can't be read: {error} (check its quotes)") from None
+    except UnicodeDecodeError:
+        raise DataError(_undecodable(file, content)) from None
+
+
+def _fields(count: int) -> str:
+    return "1 field" if count == 1 else f"{count} fields"
+
+
+def _is_blank(row: list[str]) -> bool:
+    """Tell whether pandas skips this line: nothing, or spaces only; a quoted nothing is a field."""
+    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
+
+
+def _undecodable(file: str, content: bytes) -> str:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return f"{file}: line {line} isn't UTF-8 (byte 0x{content[error.start]:02x}); save the file as UTF-8"
+    raise AssertionError("decoded in one piece, but not in pieces")

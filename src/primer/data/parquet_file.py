@@ -1,0 +1,69 @@
+"""Parquet tables: plain columns of numbers, booleans and text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from primer.data.sheet import Sheet, columns_to_read
+from primer.data.wording import shown
+from primer.errors import DataError
+
+_WAY_OUT = "convert it to numbers, or leave it out with data.drop=[{}]"
+
+
+def read_parquet(file: str, content: bytes, *, target: str, drop: Sequence[str]) -> Sheet:
+    """Read a Parquet file; a pandas index in it is no column. Raises DataError with the column.
+
+    >>> import io, pandas as pd
+    >>> pd.DataFrame({"size": [1, 2], "price": [2.5, 3.5]}).to_parquet(buffer := io.BytesIO())
+    >>> sheet = read_parquet("a.parquet", buffer.getvalue(), target="price", drop=[])
+    >>> list(sheet.frame), sheet.at(0)
+    (['size', 'price'], 'row 1')
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        source = pq.ParquetFile(pa.BufferReader(content))
+        schema = source.schema_arrow
+        header = [name for name in schema.names if name not in _index_columns(schema)]
+        kept = columns_to_read(file, header, target, drop)
+        types = {name: _plain_type(file, name, schema.field(name).type) for name in kept}
+        table = source.read(columns=kept)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise DataError(f"{file}: isn't a Parquet file that can be read: {reason}") from None
+    if not table.num_rows:
+        raise DataError(f"{file}: has columns but no rows")
+    # select() as well: read() takes "a.b" for a column of that name and for the field b of a struct a.
+    return Sheet(file, table.select(kept).cast(pa.schema(types)).to_pandas(ignore_metadata=True), lines=None)
+
+
+def _index_columns(schema: Any) -> list[str]:
+    """Return the columns that hold the index of the DataFrame that was written: names, not measurements."""
+    described = (schema.pandas_metadata or {}).get("index_columns", [])
+    return [name for name in described if isinstance(name, str)]  # a dict describes a range: no column
+
+
+def _plain_type(file: str, name: str, kind: Any) -> Any:
+    """Return the type to read column `name` as: dictionaries as their values, decimals as floats."""
+    import pyarrow as pa
+
+    is_a = pa.types
+    if is_a.is_dictionary(kind):
+        return _plain_type(file, name, kind.value_type)
+    if is_a.is_decimal(kind) or is_a.is_float16(kind):
+        return pa.float64()
+    if is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_boolean(kind) or is_a.is_null(kind):
+        return kind
+    if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
+        return pa.large_string()
+    if is_a.is_temporal(kind):
+        raise DataError(
+            f"{file}: column {shown(name)} holds dates or times ({kind}); {_WAY_OUT.format(name)}"
+        )
+    raise DataError(
+        f"{file}: column {shown(name)} is of type {kind}, which is no number and no text; "
+        f"{_WAY_OUT.format(name)}"
+    )

@@ -1,0 +1,46 @@
+"""How a run ended, judged from outside the process that trained it."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from primer.errors import ConfigError, DataError, UsageError
+from primer.tracking.journal import Record
+
+USAGE_ERRORS = {"ConfigError": ConfigError, "DataError": DataError}
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """`status` is MLflow's word; `error` is one line, or None."""
+
+    status: str
+    exit_code: int
+    error: str | None = None
+
+
+def ending_of(worker_exit_code: int, records: list[Record]) -> Ending:
+    """The ending of a run, from its worker's exit code (negative: a signal) and its journal.
+
+    Raises the ConfigError or DataError that the worker met, if the question turned out to be wrong.
+
+    >>> ending_of(0, [])
+    Ending(status='FINISHED', exit_code=0, error=None)
+    >>> ending_of(-signal.SIGTERM, [])
+    Ending(status='KILLED', exit_code=143, error='stopped by SIGTERM')
+    """
+    if worker_exit_code == 0:
+        return Ending("FINISHED", 0)
+    errors = [record for record in records if record["kind"] == "error"]
+    if worker_exit_code == UsageError.exit_code and errors:
+        raise USAGE_ERRORS.get(errors[-1]["type"], UsageError)(errors[-1]["message"])
+    number = -worker_exit_code if worker_exit_code < 0 else worker_exit_code - 128
+    if number in STOPPING:
+        return Ending("KILLED", 128 + number, f"stopped by {signal.Signals(number).name}")
+    if errors:
+        message = f"{errors[-1]['type']}: {errors[-1]['message']}"
+        return Ending("FAILED", 1, message.splitlines()[0])
+    what = signal.Signals(number).name if number > 0 else f"exit code {worker_exit_code}"
+    return Ending("FAILED", 1, f"the worker ended by {what}, without a word")

@@ -1,0 +1,36 @@
+"""Every exception that primer raises on purpose, as a tree.
+
+    PrimerError
+    ├── UsageError            the question was wrong: exit code 2, nothing was created
+    │   ├── ConfigError       a switch, a key or a value of the config
+    │   └── DataError         a table or a file: which file, column, row
+    └── RunError              the answer is no: exit code 1
+
+A message is one or two lines: where, what was found, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+
+class PrimerError(Exception):
+    """Base of all errors that primer raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(PrimerError, ValueError):
+    """The question was wrong; nothing was created and nothing was lost."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A switch, a key or a value of the config is wrong."""
+
+
+class DataError(UsageError):
+    """A table or a file can't be trained on as it is."""
+
+
+class RunError(PrimerError):
+    """A run ended without the answer that was asked for."""

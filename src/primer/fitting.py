@@ -1,0 +1,122 @@
+"""What a worker does once its data are sound: build the parts, fit, test the best, save it as a model.
+
+Imports torch and Lightning, five seconds of it, so `worker` imports this last.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from primer.config.targets import accepts, build
+from primer.data import Dataset
+from primer.errors import ConfigError
+from primer.tracking.journal import Journal
+from primer.training.batches import Batches
+from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.criteria import Criterion
+from primer.training.metrics import TargetScale
+from primer.training.module import TrainingModule
+from primer.training.recorder import Recorder
+from primer.training.trainer import best_and_stopping, make_trainer, num_steps_of, use_threads
+
+Config = dict[str, Any]
+TRAINER_KEYS = ("val_every_n_steps", "gradient_clip_val", "accumulate_grad_batches", "deterministic")
+
+
+def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal) -> None:
+    """Train what the config names on `dataset`, and leave checkpoints, points and model in `folder`."""
+    limits = {name: config[name] for name in ("batch_size", "max_epochs", "max_steps")}
+    num_steps = num_steps_of(len(dataset.train), **limits)
+    module = make_module(config, dataset, num_steps)
+    recorder = Recorder(journal, num_steps=num_steps, every_n_steps=config["log_every_n_steps"])
+    watch = {"monitor": config["monitor"], "patience": config["patience"]}
+    callbacks = [recorder, *(best_and_stopping(folder, **watch) if dataset.val else [])]
+    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
+    num_params = sum(parameter.numel() for parameter in module.parameters())
+    size = {"num_params": num_params, "batch_size": config["batch_size"]}
+    num_threads = use_threads(options.pop("num_threads"), **size)
+    trainer = make_trainer(folder, callbacks, num_steps=num_steps, **options)
+    device = str(trainer.strategy.root_device)
+    journal.write("start", num_steps=num_steps, num_params=num_params, device=device, num_threads=num_threads)
+    trainer.fit(module, train_batches(config, dataset), Batches.whole(dataset.val) if dataset.val else None)
+    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    finish(config, dataset, folder, module, trainer)
+    recorder.write_summary()
+
+
+def train_batches(config: Config, dataset: Dataset) -> Batches:
+    """The batches of an epoch, in an order that the run's seed and the epoch decide."""
+    num_parts = config["accumulate_grad_batches"]
+    return Batches(dataset.train, batch_size=config["batch_size"], num_parts=num_parts, seed=config["seed"])
+
+
+def finish(config: Config, dataset: Dataset, folder: Path, module: TrainingModule, trainer: Trainer) -> None:
+    """Go back to the best checkpoint, test it and save it as a model."""
+    best = folder / "checkpoints" / "best.ckpt"
+    if best.exists():
+        checkpoint = VerifiedCheckpointIO().load_checkpoint(best, map_location="cpu")
+        module.load_state_dict(checkpoint["state_dict"])
+    if dataset.test is not None:
+        trainer.test(module, Batches.whole(dataset.test), verbose=False)
+    if config["tracking"].get("log_model"):
+        from primer.tracking.model import save_model  # imports MLflow: 1.4 s
+
+        save_model(folder / "model", module.net, dataset)
+
+
+def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingModule:
+    """The LightningModule that the config names, its weights drawn from the seed.
+
+    Raises ConfigError for parts that do not fit each other, before anything is trained.
+    """
+    torch.manual_seed(config["seed"])
+    net: nn.Module = build(
+        config["net"],
+        "net",
+        in_features=dataset.in_features,
+        out_features=dataset.out_features,
+        activation=build(config["activation"], "activation"),
+    )
+    _check_shape(net, config, dataset)
+    takes_task = {"task": dataset.task} if accepts(config["criterion"], "criterion", "task") else {}
+    mean, scale = torch.from_numpy(dataset.target_mean), torch.from_numpy(dataset.target_scale)
+    optimizer: Callable[..., Optimizer] = functools.partial(build, config["optimizer"], "optimizer")
+    scheduler = _scheduler(config["scheduler"], num_steps)
+    if any(True for _ in net.parameters()):
+        scheduler(optimizer(net.parameters()))  # so that keys they refuse are told now
+    return TrainingModule(
+        net,
+        Criterion(build(config["criterion"], "criterion", **takes_task)),
+        optimizer=optimizer,
+        scheduler=scheduler,
+        task=dataset.task,
+        target_scale=TargetScale(dataset.task, mean, scale, dataset.out_features),
+    )
+
+
+def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler]:
+    total = {"num_steps": num_steps} if accepts(node, "scheduler", "num_steps") else {}
+    return lambda optimizer: build(node, "scheduler", optimizer, **total)
+
+
+def _check_shape(net: nn.Module, config: Config, dataset: Dataset) -> None:
+    """A net that answers in another shape would not fail: losses broadcast, silently and wrongly."""
+    x = torch.from_numpy(dataset.train.x[:2])
+    was_training = net.training
+    with torch.no_grad(), torch.random.fork_rng():
+        shape = tuple(net.eval()(x).shape)
+    net.train(was_training)
+    expected = (len(x), dataset.out_features)
+    if shape != expected:
+        raise ConfigError(
+            f"net={config['switches']['net']}: answers in shape {shape} for {len(x)} rows, not {expected}"
+        )

@@ -1,0 +1,87 @@
+"""What a run came to, for the person who started it: a short table, a small curve, and where to look."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from primer.result import RunResult
+from primer.tracking.curves import Curve, curves_of
+from primer.tracking.journal import read
+
+CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
+
+
+def show(result: RunResult) -> None:
+    """Print the end of a run to standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    curve = curves_of(read(result.folder)).get("train/loss")
+    if curve and len(curve[0]) > 1 and sys.stdout.isatty():
+        console.print(terminal_curve(curve))
+    numbers = table_of(result)
+    if numbers.row_count:
+        console.print(numbers)
+    colour = {"FINISHED": "green", "FAILED": "red"}.get(result.status, "yellow")
+    console.print(f"[bold {colour}]{result.status}[/] in {result.duration_s:.1f} s: {result.name}")
+    if result.error:
+        console.print(result.error, markup=False)
+    where = _relative(result.folder)
+    if result.run_id:
+        console.print(f"run     {result.run_id}")
+    console.print(f"folder  {where}", markup=False)
+    if result.run_id:
+        console.print(f"look    {command_name()} ui", markup=False)
+
+
+def command_name() -> str:
+    """How this person calls primer: by its name where the shell finds it, else as they did."""
+    if shutil.which("primer"):
+        return "primer"
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{sys.executable} -m primer"
+    return str(_relative(Path(sys.argv[0]).absolute()))
+
+
+def _relative(folder: Path) -> Path:
+    return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def table_of(result: RunResult) -> Table:
+    """Final and best of each curve, and the test."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("metric")
+    for column in ("final", "best"):
+        table.add_column(column, justify="right")
+    metrics = result.metrics
+    for key in (key.removeprefix("final/") for key in metrics if key.startswith("final/")):
+        best = metrics.get(f"best/{key}")
+        table.add_row(key, f"{metrics[f'final/{key}']:.5g}", "" if best is None else f"{best:.5g}")
+    for key in (key for key in metrics if key.startswith("test/")):
+        table.add_row(key, f"{metrics[key]:.5g}", "")
+    return table
+
+
+def terminal_curve(curve: Curve) -> str:
+    """The loss over steps in braille dots, on a log scale where it falls far."""
+    import plotille
+
+    points = [(step, value) for step, value in zip(*curve, strict=True) if math.isfinite(value)]
+    steps, values = [step for step, _ in points], [value for _, value in points]
+    is_log = min(values) > 0 and max(values) > 20 * min(values)
+    heights = [math.log10(value) for value in values] if is_log else values
+    figure = plotille.Figure()
+    figure.width, figure.height = CURVE_WIDTH, CURVE_HEIGHT
+    figure.origin = False
+    figure.set_x_limits(min_=steps[0], max_=steps[-1])
+    if min(heights) < max(heights):
+        figure.set_y_limits(min_=min(heights), max_=max(heights))
+    figure.x_label, figure.y_label = "step", "train/loss"
+    figure.x_ticks_fkt = lambda tick, _: f"{tick:.0f}"
+    figure.y_ticks_fkt = lambda tick, _: f"{10**tick if is_log else tick:>9.3g}"
+    figure.plot(steps, heights)
+    return str(figure.show())

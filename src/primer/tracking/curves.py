@@ -1,0 +1,79 @@
+"""Curves out of a journal: every point as a Parquet file, and a picture of the losses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primer.tracking.journal import Record, read
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curve = tuple[list[int], list[float]]
+
+
+def curves_of(records: list[Record]) -> dict[str, Curve]:
+    """Steps and values of each metric, in the order recorded."""
+    found: dict[str, Curve] = {}
+    for record in records:
+        if record["kind"] == "points":
+            steps, values = found.setdefault(record["key"], ([], []))
+            steps += record["steps"]
+            values += record["values"]
+    return found
+
+
+def last_values(records: list[Record]) -> dict[str, float]:
+    """The last value of each metric."""
+    return {key: values[-1] for key, (_, values) in curves_of(records).items()}
+
+
+def write(folder: Path) -> None:
+    """Write `curves.parquet` and, when there is a loss to show, `curves.png`, from the folder's journal."""
+    records = read(folder)
+    _write_table(records, folder / "curves.parquet")
+    losses = {key: curve for key, curve in curves_of(records).items() if key in ("train/loss", "val/loss")}
+    if losses:
+        _draw(losses, folder / "curves.png")
+
+
+def _write_table(records: list[Record], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {"key": [], "step": [], "time": [], "value": []}
+    for record in records:
+        if record["kind"] == "points":
+            columns["key"] += [record["key"]] * len(record["steps"])
+            columns["step"] += record["steps"]
+            columns["time"] += record["times"]
+            columns["value"] += record["values"]
+    types = [pa.string(), pa.int64(), pa.timestamp("ms", tz="UTC"), pa.float64()]
+    arrays = [pa.array(values, kind) for values, kind in zip(columns.values(), types, strict=True)]
+    pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), path)
+
+
+def _draw(losses: dict[str, Curve], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")  # no pyplot: no global state, no window
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for key, (steps, values) in losses.items():
+        is_noisy = key == "train/loss" and len(steps) > 50
+        axes.plot(steps, values, label=key, linewidth=0.8 if is_noisy else 1.8, zorder=1 if is_noisy else 2)
+    _dress(axes, losses)
+    figure.savefig(path, dpi=120)
+
+
+def _dress(axes: Axes, losses: dict[str, Curve]) -> None:
+    values = [value for _, curve in losses.values() for value in curve]
+    if min(values) > 0 and max(values) > 20 * min(values):
+        axes.set_yscale("log")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)

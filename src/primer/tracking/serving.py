@@ -1,0 +1,59 @@
+"""Answer on raw rows: what `mlflow models serve` runs. Copied into each saved model, so it imports no primer.
+
+A model folder holds `data/model.pt2` (the exported net), `serving/answer.json` (names) and, where the raw
+rows hold more than numbers, `serving/preprocessor.skops` (the fitted scikit-learn object).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+
+class RawRows:
+    """A trained net that takes raw rows: a DataFrame with the training table's columns, in any order."""
+
+    def __init__(self, folder: Path) -> None:
+        answer = json.loads((folder / "serving" / "answer.json").read_text())
+        self.features: list[str] = answer["features"]
+        self.classes: list[str] = answer["classes"]
+        self.net = torch.export.load(folder / "data" / "model.pt2").module()
+        preprocessor = folder / "serving" / "preprocessor.skops"
+        self.preprocessor = _load(preprocessor, answer["trusted"]) if preprocessor.exists() else None
+
+    def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """rows: (rows, features) -> `prediction`, and for classes the probability of each."""
+        table = rows[self.features]
+        encode = self.preprocessor.transform if self.preprocessor else _as_numbers
+        with torch.no_grad():
+            answer = self.net(torch.from_numpy(encode(table))).numpy()
+        if not self.classes:
+            names = (
+                ["prediction"]
+                if answer.shape[1] == 1
+                else [f"prediction_{i}" for i in range(answer.shape[1])]
+            )
+            return pd.DataFrame(answer, columns=names)
+        probabilities = {f"probability_{name}": answer[:, i] for i, name in enumerate(self.classes)}
+        labels = np.array(self.classes, dtype=object)[answer.argmax(axis=1)]
+        return pd.DataFrame({"prediction": labels, **probabilities})
+
+
+def _as_numbers(table: pd.DataFrame) -> Any:
+    return table.to_numpy(np.float64, copy=True)  # pandas' own array can't be written to; torch warns
+
+
+def _load(path: Path, trusted: list[str]) -> Any:
+    import skops.io
+
+    return skops.io.load(path, trusted=trusted)
+
+
+def _load_pyfunc(path: str) -> RawRows:
+    """MLflow's name for the door."""
+    return RawRows(Path(path))

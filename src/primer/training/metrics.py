@@ -1,0 +1,65 @@
+"""The metrics that fit a task, by torchmetrics, in the target's own unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
+
+# A metric of which less is better; of all others, more is.
+FALLING = ("loss", "mae", "rmse")
+
+
+def is_falling(metric: str) -> bool:
+    """Whether less is better.
+
+    >>> is_falling("val/loss"), is_falling("val/accuracy")
+    (True, False)
+    """
+    return metric.rpartition("/")[2] in FALLING
+
+
+def metrics_of(task: str, out_features: int) -> MetricCollection:
+    """accuracy and macro-averaged F1 of classes; MAE, RMSE and R2 of numbers, over all columns.
+
+    Sums run in float64: a float32 sum over 50,000 rows loses the fourth digit.
+    """
+    if task == "classification":
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(out_features, average="micro"),
+                "f1": MulticlassF1Score(out_features, average="macro"),
+            }
+        )
+    collection = MetricCollection(
+        {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False), "r2": R2Score()},
+        compute_groups=False,
+    )
+    return collection.set_dtype(torch.float64)
+
+
+class TargetScale(nn.Module):
+    """Undo the standardization of a target: prediction and target in the target's own unit, float64.
+
+    mean, scale: (out_features,); classes pass as they are.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, task: str, mean: Tensor, scale: Tensor, out_features: int) -> None:
+        super().__init__()
+        self.task = task
+        self.out_features = out_features
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        if self.task == "classification":
+            return prediction, target
+        return self._undone(prediction), self._undone(target)
+
+    def _undone(self, values: Tensor) -> Tensor:
+        return (values.double() * self.scale + self.mean).flatten()

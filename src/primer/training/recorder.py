@@ -1,0 +1,102 @@
+"""Write what happens in training to the journal, off the hot path: a step costs two list appends."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from primer.errors import RunError
+from primer.tracking.journal import Journal
+from primer.training.metrics import is_falling
+from primer.training.module import TrainingModule
+
+FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, the unit of MLflow's timestamps."""
+    return time.time_ns() // 1_000_000
+
+
+class Recorder(Callback):
+    """Record `train/loss` of every optimizer step, each validation, and the best and final numbers.
+
+    Step k is the k-th optimizer step; its loss is the one before its update. Losses stay tensors until a
+    flush, so that a GPU is not waited for at every step.
+    """
+
+    def __init__(self, journal: Journal, *, num_steps: int, every_n_steps: int) -> None:
+        self.journal = journal
+        self.num_steps = num_steps
+        self.every_n_steps = every_n_steps
+        self.best: dict[str, float] = {}
+        self.final: dict[str, float] = {}
+        self._losses: list[Tensor] = []
+        self._steps: list[int] = []
+        self._times: list[int] = []
+        self._step = 0
+        self._next_flush = 0.0
+
+    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
+        assert isinstance(module, TrainingModule)
+        step = trainer.global_step
+        if step == self._step:
+            return  # only a part of a batch
+        self._step = step
+        loss = module.pop_step_loss()
+        if step % self.every_n_steps == 0 or step == self.num_steps:
+            self._losses.append(loss)
+            self._steps.append(step)
+            self._times.append(now_ms())
+        if step >= self.num_steps:
+            trainer.should_stop = True  # so that Lightning validates once more, mid-epoch too
+        if time.monotonic() >= self._next_flush:
+            self.flush()
+
+    def flush(self) -> None:
+        """Move the losses kept so far to the journal; raise RunError at the first that is not finite."""
+        self._next_flush = time.monotonic() + FLUSH_EVERY_S
+        if not self._losses:
+            return
+        values = torch.stack(self._losses).double().tolist()
+        steps, times = self._steps, self._times
+        self._losses, self._steps, self._times = [], [], []
+        self.journal.write("points", key="train/loss", steps=steps, times=times, values=values)
+        self.final["train/loss"] = values[-1]
+        for step, value in zip(steps, values, strict=True):
+            if not math.isfinite(value):
+                raise RunError(f"train/loss is {value} at step {step}: try a smaller optimizer.lr")
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        self.flush()
+        self.write_all(module.evaluated)
+        for key, value in module.evaluated.items():
+            better = min if is_falling(key) else max
+            self.best[key] = better(self.best.get(key, value), value)
+            self.final[key] = value
+
+    def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        self.write_all(module.evaluated)
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        if not isinstance(exception, RunError):
+            self.flush()
+
+    def write_all(self, values: dict[str, float]) -> None:
+        """Record several metrics at the step reached."""
+        for key, value in values.items():
+            self.journal.write("points", key=key, steps=[self._step], times=[now_ms()], values=[value])
+
+    def write_summary(self) -> None:
+        """Record `best/...` and `final/...`, which MLflow's tables can sort by."""
+        self.flush()
+        self.write_all({f"final/{key}": value for key, value in self.final.items()})
+        self.write_all({f"best/{key}": value for key, value in self.best.items()})
+        self.journal.sync()

@@ -1,0 +1,120 @@
+"""Lightning's Trainer, set up so that a run is the same bits twice and nothing prints or logs but us."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from primer.errors import ConfigError
+from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.metrics import is_falling
+
+PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64": "64-true"}
+
+SMALL_STEP_FLOPS = 1e8  # measured on 2 cores: below it a second thread saves at most a fifth of a step
+
+
+def num_steps_of(num_rows: int, *, batch_size: int, max_epochs: int | None, max_steps: int | None) -> int:
+    """Optimizer steps that a run takes, if nothing stops it early.
+
+    >>> num_steps_of(100, batch_size=32, max_epochs=3, max_steps=None)
+    12
+    """
+    per_epoch = -(-num_rows // batch_size)
+    limits = [max_steps, None if max_epochs is None else max_epochs * per_epoch]
+    return min(limit for limit in limits if limit is not None)
+
+
+def use_threads(num_threads: int | None, *, num_params: int, batch_size: int) -> int:
+    """Set torch's CPU threads, by the size of a step where no number is given; returns the number.
+
+    A small step is done sooner by one thread than it is shared out, and other busy processes on the
+    machine make waiting for the second thread far worse.
+    """
+    if num_threads is None:
+        flops = 6 * num_params * batch_size  # forward and backward of dense layers
+        num_threads = 1 if flops < SMALL_STEP_FLOPS else torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    return num_threads
+
+
+def best_and_stopping(folder: Path, *, monitor: str, patience: int | None) -> list[Callback]:
+    """Keep `checkpoints/best.ckpt` by the watched metric, and stop when it no longer improves."""
+    mode = "min" if is_falling(monitor) else "max"
+    best = ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="best",
+        monitor=monitor,
+        mode=mode,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    if patience is None:
+        return [best]
+    return [best, EarlyStopping(monitor, patience=patience, mode=mode)]
+
+
+def make_trainer(
+    folder: Path,
+    callbacks: list[Callback],
+    *,
+    accelerator: str,
+    devices: int,
+    precision: str,
+    num_steps: int,
+    val_every_n_steps: int | None,
+    gradient_clip_val: float | None,
+    accumulate_grad_batches: int,
+    deterministic: bool,
+) -> Trainer:
+    """A quiet Trainer that ends after `num_steps` optimizer steps."""
+    check_device(accelerator)
+    silence_lightning()
+    every_n_epochs: dict[str, Any] = {}
+    if val_every_n_steps is not None:
+        every_n_batches = val_every_n_steps * accumulate_grad_batches
+        every_n_epochs = {"val_check_interval": every_n_batches, "check_val_every_n_epoch": None}
+    return Trainer(
+        accelerator=accelerator,
+        devices=devices,
+        precision=PRECISIONS[precision],
+        max_epochs=-1,
+        max_steps=num_steps,
+        gradient_clip_val=gradient_clip_val,
+        accumulate_grad_batches=accumulate_grad_batches,
+        deterministic=deterministic,
+        callbacks=callbacks,
+        plugins=[VerifiedCheckpointIO()],
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        **every_n_epochs,
+    )
+
+
+def silence_lightning() -> None:
+    """Keep Lightning from advertising, and from warnings that nobody who runs primer can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 with torch 2.13
+        "You defined a `validation_step` but have no `val_dataloader`",  # data=primer has none
+    ):
+        warnings.filterwarnings("ignore", message=f".*{message}")
+
+
+def check_device(accelerator: str) -> None:
+    """Raise ConfigError when no device of that kind is there."""
+    there = {"cpu": True, "gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(accelerator, True):
+        found = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise ConfigError(f"accelerator={accelerator}: no such device is visible; found {found}")

@@ -1,0 +1,54 @@
+"""Real runs of the real command, for the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+def primer(
+    *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run `primer ARGUMENTS` in `cwd` and return what it printed and how it ended."""
+    command = [sys.executable, "-m", "primer", *arguments]
+    environment = os.environ | (env or {})
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+def run_folders(cwd: Path) -> list[Path]:
+    """The run folders below a working directory, in the order they were made."""
+    return sorted(path.parent for path in cwd.glob("outputs/*/*/config.yaml"))
+
+
+class Trained:
+    """A finished run of the command line, and what it left."""
+
+    def __init__(self, cwd: Path, *arguments: str) -> None:
+        self.cwd = cwd
+        before = set(run_folders(cwd))
+        self.done = primer("train", *arguments, cwd=cwd)
+        assert self.done.returncode == 0, self.done.stdout + self.done.stderr
+        (self.folder,) = set(run_folders(cwd)) - before
+        self.config: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text())
+
+    def curve(self, key: str = "train/loss") -> list[float]:
+        """The recorded values of a metric."""
+        import pandas as pd
+
+        curves = pd.read_parquet(self.folder / "curves.parquet")
+        return [float(value) for value in curves[curves["key"] == key]["value"]]
+
+    def weights(self) -> dict[str, Any]:
+        """The final weights."""
+        from primer.training.checkpoint import VerifiedCheckpointIO
+
+        checkpoint = VerifiedCheckpointIO().load_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+        weights: dict[str, Any] = checkpoint["state_dict"]
+        return weights
