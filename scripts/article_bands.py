@@ -1,4 +1,6 @@
-"""Train each of the article's experiments over many seeds; say where its printed losses lie among them.
+"""Train the article's experiments over many seeds; say where its printed losses lie among them.
+
+    scripts/article_bands [NUM_SEEDS [WAY]...]
 
 Exit code 1 when one lies outside the central 95%.
 """
@@ -38,13 +40,13 @@ def printed_losses(job: tuple[str, int]) -> list[float]:
     return [values[step - 1] for step in (100, 200, 300, 400, 500)]
 
 
-def main(num_seeds: int) -> int:
-    """Print a line for each of the 15 numbers."""
-    jobs = [(way, seed) for way in PRINTED for seed in range(num_seeds)]
+def main(num_seeds: int, ways: list[str]) -> int:
+    """Print a line for each of the numbers."""
+    jobs = [(way, seed) for way in ways for seed in range(num_seeds)]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = np.array(pool.map(printed_losses, jobs, chunksize=5)).reshape(len(PRINTED), num_seeds, 5)
+        found = np.array(pool.map(printed_losses, jobs, chunksize=5)).reshape(len(ways), num_seeds, 5)
     num_outside = 0
-    for way, losses in zip(PRINTED, found, strict=True):
+    for way, losses in zip(ways, found, strict=True):
         for column, printed in enumerate(PRINTED[way]):
             low, middle, high = np.percentile(losses[:, column], [2.5, 50, 97.5])
             rank = (losses[:, column] < printed).mean()
@@ -58,4 +60,5 @@ def main(num_seeds: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 200))
+    num_seeds, *ways = sys.argv[1:] or ["200"]
+    sys.exit(main(int(num_seeds), ways or list(PRINTED)))

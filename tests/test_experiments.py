@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from primer import worker
 from primer.config import compose
+from primer.data import bundled, epoch_order
+from primer.nets import TwoLayer
 from primer.tracking.journal import read
 
 WAYS = ("manual", "tensors", "custom_function", "sequential", "two_layer")
@@ -63,6 +67,24 @@ def test_switching_the_net_changes_only_how_the_gradient_comes_about(tmp_path: P
     quick = ("data=digits", "max_epochs=2", "accelerator.precision=64", "activation=custom_relu")
     expected = losses(tmp_path / "two_layer", *quick)
     assert largest_difference(losses(tmp_path / net, *quick, f"net={net}"), expected) < 1e-12
+
+
+def test_a_run_is_bitwise_the_plain_loop_that_a_reader_would_write(tmp_path: Path) -> None:
+    data = bundled("digits", val_fraction=0.15, test_fraction=0.15, stratify=True, standardize=True, seed=3)
+    torch.manual_seed(3)
+    torch.set_num_threads(1)
+    net = TwoLayer(64, 10, torch.nn.ReLU(), hidden_dim=100)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
+    expected = []
+    for epoch in range(3):
+        for rows in np.array_split(epoch_order(1257, seed=3, epoch=epoch), range(32, 1257, 32)):
+            x, y = torch.from_numpy(data.train.x[rows]), torch.from_numpy(data.train.y[rows])
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(net(x), y, reduction="sum") / len(rows)
+            loss.backward()
+            optimizer.step()
+            expected.append(loss.item())
+    assert losses(tmp_path / "run", "max_epochs=3", "seed=3") == expected
 
 
 def test_the_custom_relu_is_bitwise_the_built_in(tmp_path: Path) -> None:

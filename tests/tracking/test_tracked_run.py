@@ -224,6 +224,23 @@ def test_a_server_and_the_environment_variable(tmp_path: Path) -> None:
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_a_server_that_is_not_there_costs_one_line_and_no_password_is_told(tmp_path: Path) -> None:
+    uri = f"http://me:hunter2@127.0.0.1:{free_port()}"
+    done = primer(
+        *("train", "data=iris", "max_epochs=2", "tracking=server", f"tracking.uri={uri}"),
+        cwd=tmp_path,
+        env={"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"},
+    )
+    assert done.returncode == 0
+    assert done.stderr.startswith("primer: not all of it is in MLflow: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "FINISHED" in done.stdout
+    assert len(pd.read_parquet(next(tmp_path.rglob("curves.parquet")))) > 8
+    assert "hunter2" not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
 def test_a_table_with_categories_is_served_raw(tmp_path: Path) -> None:
     chooser = np.random.default_rng(0)
     rows = pd.DataFrame(

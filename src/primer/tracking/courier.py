@@ -7,6 +7,8 @@ keeps a point that it already has once.
 from __future__ import annotations
 
 import json
+import re
+import sys
 import threading
 import time
 from pathlib import Path
@@ -36,14 +38,11 @@ class Courier(threading.Thread):
         self._tracking = tracking
         self._wake = threading.Event()
         self._is_abandoned = False
-        self._error: BaseException | None = None
 
     def finish(self) -> str | None:
-        """Wait until everything up to the journal's `end` is shipped; returns the run id."""
+        """Wait until everything up to the journal's `end` is shipped; returns the run id, if there is one."""
         self._wake.set()
         self.join()
-        if self._error is not None:
-            raise self._error
         return self.run_id
 
     def abandon(self) -> None:
@@ -55,8 +54,9 @@ class Courier(threading.Thread):
     def run(self) -> None:
         try:
             self._ship()
-        except BaseException as error:  # raised again by `finish`, on the thread that can answer it
-            self._error = error
+        except Exception as error:  # a run is not lost because its record could not be sent
+            reason = re.sub(r"//[^/@\s]+@", "//", str(error) or type(error).__name__).splitlines()[0]
+            print(f"primer: not all of it is in MLflow: {reason}; {self._folder} holds it", file=sys.stderr)
 
     def _ship(self) -> None:
         follower = Follower(self._folder)
