@@ -224,6 +224,7 @@ def test_flat_holds_switches_and_scalars_short_and_whole() -> None:
         (["optimizer=sgd", "optimizer=adam"], "adam s0"),
         (["data=table", "data.path=/my/houses.csv", "data.target='y'"], "table path=houses.csv target=y s0"),
         (["tracking=off", "experiment=primer/manual"], "primer/manual s0"),
+        (["data=iris", "max_epochs=5", "activation=gelu"], "gelu iris max_epochs=5 s0"),
         (["name=mine", "seed=3"], "mine"),
     ],
 )  # fmt: skip

@@ -73,8 +73,17 @@ def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
         key, _, value = override.lstrip("+").partition("=")
         if key != "seed" and key.partition(".")[0] not in VOLATILE:
             switched[key] = value.strip("'\"")
-    words = [_word(key, value, (*config["switches"], "experiment")) for key, value in switched.items()]
+    groups = (*config["switches"], "experiment")
+    words = [_word(key, switched[key], groups) for key in sorted(switched, key=_rank)]
     return " ".join([*(words or [config["switches"]["data"]]), f"s{config['seed']}"])
+
+
+def _rank(key: str) -> int:
+    """What differs first, since MLflow's lists cut a name after some 22 characters: data and length last."""
+    if key.startswith("data"):
+        return 2
+    is_length = "." not in key and key in ("max_epochs", "max_steps", "batch_size", "log_every_n_steps")
+    return 3 if is_length else 1
 
 
 def _word(key: str, value: str, groups: Sequence[str]) -> str:

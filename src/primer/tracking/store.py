@@ -61,6 +61,11 @@ class Store:
                 raise
             return str(found.experiment_id)
 
+    def newest_experiment(self) -> str:
+        """The id of the experiment that was changed last."""
+        (newest,) = self.client.search_experiments(max_results=1, order_by=["last_update_time DESC"])
+        return str(newest.experiment_id)
+
     def _artifacts(self, experiment: str) -> str | None:
         if not self.uri.startswith(SQLITE):
             return None  # the server knows where

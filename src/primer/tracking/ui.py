@@ -19,7 +19,12 @@ def serve(port: int) -> None:
         raise ConfigError(
             f"no runs here yet: {sqlite_path(uri)} does not exist; train one with `primer train`"
         )
-    print(f"http://127.0.0.1:{port}/#/experiments (Ctrl-C ends it)", flush=True)
+    page = "experiments"
+    if uri.startswith(SQLITE):  # MLflow's own first page is about traces, not about runs
+        from primer.tracking.store import Store
+
+        page = f"experiments/{Store(uri).newest_experiment()}/runs?workflowType=machine_learning"
+    print(f"http://127.0.0.1:{port}/#/{page} (Ctrl-C ends it)", flush=True)
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts, "--workers", "1"]
