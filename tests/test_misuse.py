@@ -160,6 +160,7 @@ OWN_FILES = [
 TABLE = "train data=table data.target=y data.path="
 TABLES = [
     (f"{TABLE}none.csv", "none.csv: no such file"),
+    ("train scheduler=warmup_cosine tracking.uri=foo://bar", "tracking.uri=foo://bar", "sqlite:///FILE.db"),
     (f"{TABLE}good.cvs", "good.cvs: no such file", "did you mean 'good.csv'?"),
     ("train data=table data.path=good.csv data.target=z", "good.csv: ", "'z'"),
     (f"{TABLE}ragged.csv", "ragged.csv: line 3"),

@@ -53,9 +53,10 @@ def with_nets(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def sleeping_run(cwd: Path, until: str) -> Iterator[subprocess.Popen[str]]:
+def sleeping_run(cwd: Path, until: str, debug: bool = False) -> Iterator[subprocess.Popen[str]]:
     """A run of a slow net, once its journal holds a record of kind `until`; it is over afterwards."""
     command = [sys.executable, "-m", "primer", "train", "--config-dir", "conf", "net=sleeps", "tracking=off"]
+    command += ["--debug"] if debug else []
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True) as run:
         deadline = time.monotonic() + 60
         while not any(record["kind"] == until for folder in run_folders(cwd) for record in read(folder)):
@@ -237,6 +238,75 @@ def test_max_steps_in_mid_epoch_still_validates_at_the_end(tmp_path: Path) -> No
     run = Trained(tmp_path, "data=iris", "tracking=off", "max_steps=6")
     assert len(run.curve()) == 6
     assert len(run.curve("val/loss")) == 2  # after step 4, the first epoch, and at the end
+
+
+def test_steps_asked_for_are_not_cut_by_the_default_number_of_epochs(tmp_path: Path) -> None:
+    assert len(Trained(tmp_path, "data=iris", "tracking=off", "max_steps=150").curve()) == 150
+
+
+def test_a_step_that_asks_for_its_loss_many_times_records_it_once(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "optimizer").mkdir(parents=True)
+    (tmp_path / "conf" / "optimizer" / "lbfgs.yaml").write_text("_target_: torch.optim.LBFGS\nlr: 0.1\n")
+    quick = ("data=wine", "batch_size=1000", "max_epochs=3", "tracking=off")
+    lbfgs = Trained(tmp_path, "--config-dir", "conf", "optimizer=lbfgs", *quick)
+    assert lbfgs.curve()[0] == Trained(tmp_path, *quick).curve()[0]
+
+
+def test_a_net_that_cannot_be_exported_costs_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "branching.py").write_text(
+        "import torch\n"
+        "class Branches(torch.nn.Linear):\n"
+        "    def __init__(self, in_features, out_features, activation):\n"
+        "        super().__init__(in_features, out_features)\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x) * (2 if x.sum() > 0 else 1)\n"
+    )
+    (tmp_path / "conf" / "net").mkdir(parents=True)
+    (tmp_path / "conf" / "net" / "branches.yaml").write_text("_target_: branching.Branches\n")
+    run = Trained(tmp_path, "--config-dir", "conf", "net=branches", "data=iris", "max_epochs=2")
+    assert "warning: no model was saved" in run.done.stdout
+    assert "FINISHED" in run.done.stdout
+
+
+def test_debug_tells_sigterm_from_ctrl_c(with_nets: Path) -> None:
+    with sleeping_run(with_nets, until="points", debug=True) as run:
+        run.send_signal(signal.SIGTERM)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 143
+    assert "stopped by SIGTERM" in output
+
+
+def test_two_ctrl_c_still_leave_an_ending(with_nets: Path) -> None:
+    with sleeping_run(with_nets, until="points") as run:
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        run.send_signal(signal.SIGINT)
+        output, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "KILLED" in output
+    (folder,) = run_folders(with_nets)
+    assert read(folder)[-1]["kind"] == "end"
+
+
+def test_a_name_may_hold_anything(tmp_path: Path) -> None:
+    run = Trained(tmp_path, *QUICK, "name='a[/b] ../c [red]d'")
+    assert "a[/b] ../c [red]d" in run.done.stdout
+    assert run.folder.parent.parent == tmp_path / "outputs"
+
+
+def test_a_module_beside_the_run_hides_no_library(tmp_path: Path) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('the wrong random')\n")
+    command = [sys.executable, "-P", "-m", "primer", "train", *QUICK]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_place_for_a_run_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    done = primer("train", *QUICK, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "outputs" in done.stderr
 
 
 def test_bf16(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Every exception that primer raises on purpose, as a tree.
 
     PrimerError
-    ├── UsageError            the question was wrong: exit code 2, nothing was created
+    ├── UsageError            the question was wrong: exit code 2, nothing is left behind
     │   ├── ConfigError       a switch, a key or a value of the config
     │   └── DataError         a table or a file: which file, column, row
     └── RunError              the answer is no: exit code 1
@@ -19,7 +19,7 @@ class PrimerError(Exception):
 
 
 class UsageError(PrimerError, ValueError):
-    """The question was wrong; nothing was created and nothing was lost."""
+    """The question was wrong; nothing is left behind and nothing was lost."""
 
     exit_code = 2
 

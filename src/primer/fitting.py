@@ -6,6 +6,7 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 from __future__ import annotations
 
 import functools
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,10 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal) -> Non
     journal.write("start", num_steps=num_steps, num_params=num_params, device=device, num_threads=num_threads)
     trainer.fit(module, train_batches(config, dataset), Batches.whole(dataset.val) if dataset.val else None)
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-    finish(config, dataset, folder, module, trainer)
+    test_best(dataset, folder, module, trainer)
     recorder.write_summary()
+    if config["tracking"].get("log_model"):
+        keep_model(folder, module.net, dataset, journal)
 
 
 def train_batches(config: Config, dataset: Dataset) -> Batches:
@@ -59,18 +62,26 @@ def train_batches(config: Config, dataset: Dataset) -> Batches:
     return Batches(dataset.train, batch_size=config["batch_size"], num_parts=num_parts, seed=config["seed"])
 
 
-def finish(config: Config, dataset: Dataset, folder: Path, module: TrainingModule, trainer: Trainer) -> None:
-    """Go back to the best checkpoint, test it and save it as a model."""
+def test_best(dataset: Dataset, folder: Path, module: TrainingModule, trainer: Trainer) -> None:
+    """Go back to the best checkpoint and test it."""
     best = folder / "checkpoints" / "best.ckpt"
     if best.exists():
         checkpoint = VerifiedCheckpointIO().load_checkpoint(best, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
     if dataset.test is not None:
         trainer.test(module, Batches.whole(dataset.test), verbose=False)
-    if config["tracking"].get("log_model"):
-        from primer.tracking.model import save_model  # imports MLflow: 1.4 s
 
-        save_model(folder / "model", module.net, dataset)
+
+def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:
+    """Save the net as a model; one that torch can't export costs a warning, not the run."""
+    from primer.tracking.model import save_model  # imports MLflow: 1.4 s
+
+    try:
+        save_model(folder / "model", net, dataset)
+    except Exception as error:
+        traceback.print_exc()
+        reason = (str(error).splitlines() or [""])[0]
+        journal.write("warning", message=f"no model was saved: {type(error).__name__}: {reason}")
 
 
 def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingModule:
@@ -93,9 +104,11 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
     scheduler = _scheduler(config["scheduler"], num_steps)
     if any(True for _ in net.parameters()):
         scheduler(optimizer(net.parameters()))  # so that keys they refuse are told now
+    criterion = Criterion(build(config["criterion"], "criterion", **takes_task))
+    _check_parts(criterion, config, dataset)
     return TrainingModule(
         net,
-        Criterion(build(config["criterion"], "criterion", **takes_task)),
+        criterion,
         optimizer=optimizer,
         scheduler=scheduler,
         task=dataset.task,
@@ -106,6 +119,22 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
 def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler]:
     total = {"num_steps": num_steps} if accepts(node, "scheduler", "num_steps") else {}
     return lambda optimizer: build(node, "scheduler", optimizer, **total)
+
+
+def _check_parts(criterion: Criterion, config: Config, dataset: Dataset) -> None:
+    """What can go wrong only where a batch is computed in parts."""
+    num_parts, batch_size = config["accumulate_grad_batches"], config["batch_size"]
+    if num_parts > 1 and not criterion.can_be_cut:
+        raise ConfigError(
+            f"accumulate_grad_batches={num_parts}: criterion={config['switches']['criterion']} is no plain "
+            "sum or mean, so a batch of it can't be computed in parts; expected 1"
+        )
+    num_last = len(dataset.train) % batch_size
+    if config["val_every_n_steps"] and 0 < num_last < num_parts:
+        raise ConfigError(
+            f"val_every_n_steps: the last batch of an epoch has {num_last} rows, too few for "
+            f"accumulate_grad_batches={num_parts}; expected another batch_size"
+        )
 
 
 def _check_shape(net: nn.Module, config: Config, dataset: Dataset) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import yaml
 
 from primer.config import config_hash, flat, group_name
+from primer.errors import UsageError
 from primer.tracking.facts import environment, git_facts, source_facts
 from primer.tracking.journal import Journal
 
@@ -33,7 +34,11 @@ def create_folder(name: str, root: Path | None = None) -> Path:
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
+            if not folder.is_dir():
+                raise UsageError(f"{folder.parent}: is in the way of the run folders") from None
             continue
+        except OSError as error:
+            raise UsageError(f"{root}: no run folder can be made there: {error.strerror}") from None
         return folder
     raise AssertionError("10,000 runs of one name in one second")
 

@@ -21,7 +21,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._num_steps = 0
-        self._evaluated: dict[str, float] = {}
+        self._evaluated: dict[str, tuple[int, float]] = {}
         self._told: tuple[int, float] | None = None  # waits for the validation of the same step
         self._bar: Bar | None = None
         if sys.stdout.isatty():
@@ -58,7 +58,7 @@ class Progress:
             elif record["kind"] == "points" and record["key"] == "train/loss":
                 self._show_losses(record)
             elif record["kind"] == "points":
-                self._evaluated[record["key"]] = record["values"][0]
+                self._evaluated[record["key"]] = record["steps"][0], record["values"][0]
 
     def _show_losses(self, record: Record) -> None:
         for step, value in zip(record["steps"], record["values"], strict=True):
@@ -76,7 +76,11 @@ class Progress:
             return
         step, loss = self._told
         self._told = None
-        evaluated = {key: value for key, value in self._evaluated.items() if key.startswith("val/")}
+        evaluated = {
+            key: value
+            for key, (at, value) in self._evaluated.items()
+            if at == step and key.startswith("val/")
+        }
         numbers = {"train/loss": loss, **evaluated}
         line = f"step {step}/{self._num_steps}  " + "  ".join(f"{k} {v:.5g}" for k, v in numbers.items())
         if self._bar:

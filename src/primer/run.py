@@ -77,13 +77,12 @@ def run(config: dict[str, Any], *, debug: bool = False) -> RunResult:
 def _train_here(folder: Path) -> int:
     from primer import worker
 
-    sys.path.insert(0, str(Path.cwd()))
     return worker.main(folder / "config.yaml")
 
 
 def _train_in_worker(folder: Path) -> int:
     """Start the worker, show how it comes along, and return its exit code (negative: a signal)."""
-    command = [sys.executable, "-m", "primer.worker", str(folder / "config.yaml")]
+    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
     environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
     with (folder / "worker.log").open("wb") as log, Progress() as progress:
@@ -104,6 +103,7 @@ def _train_in_worker(folder: Path) -> int:
 
 
 def _stop(worker: subprocess.Popen[bytes], why: signal.Signals) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the run without its end
     worker.send_signal(signal.SIGINT)
     try:
         worker.wait(STOP_WITHIN_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from rich.table import Table
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of
 from primer.tracking.journal import read
+from primer.tracking.uri import tracking_uri
 
 CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
 
@@ -27,7 +29,11 @@ def show(result: RunResult) -> None:
     if numbers.row_count:
         console.print(numbers)
     colour = {"FINISHED": "green", "FAILED": "red"}.get(result.status, "yellow")
-    console.print(f"[bold {colour}]{result.status}[/] in {result.duration_s:.1f} s: {result.name}")
+    console.print(result.status, style=f"bold {colour}", end="")
+    console.print(f" in {result.duration_s:.1f} s: {result.name}", markup=False)
+    for record in read(result.folder):
+        if record["kind"] == "warning":
+            console.print(f"warning: {record['message']}", markup=False)
     if result.error:
         console.print(result.error, markup=False)
     where = _relative(result.folder)
@@ -35,7 +41,16 @@ def show(result: RunResult) -> None:
         console.print(f"run     {result.run_id}")
     console.print(f"folder  {where}", markup=False)
     if result.run_id:
-        console.print(f"look    {command_name()} ui", markup=False)
+        console.print(f"look    {where_to_look(result)}", markup=False)
+
+
+def where_to_look(result: RunResult) -> str:
+    """The command, or the address, that shows the run in MLflow."""
+    uri = tracking_uri(result.config["tracking"]["uri"])
+    if uri.startswith("http"):
+        return re.sub(r"//[^/@]+@", "//", uri)
+    is_here = uri == tracking_uri(None)
+    return f"{command_name()} ui" if is_here else f"mlflow ui --backend-store-uri {uri}"
 
 
 def command_name() -> str:

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from primer.data import Dataset
 
 Config = dict[str, Any]
-TRAINER_KEYS = ("val_every_n_steps", "gradient_clip_val", "accumulate_grad_batches", "deterministic")
 
 
 def main(config_path: Path) -> int:
     """Train what the config names and return the exit code; never raises."""
     folder = config_path.parent
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
     with Journal(folder) as journal:
         try:
             work(yaml.safe_load(config_path.read_text()), folder, journal)
@@ -42,7 +43,10 @@ def _ended_by(error: BaseException, journal: Journal) -> int:
     journal.write("error", type=type(error).__name__, message=str(error), traceback=trace)
     if isinstance(error, UsageError):
         return error.exit_code
-    return 1 if isinstance(error, Exception) else 130
+    if isinstance(error, SystemExit) and error.code in (130, 143):  # a signal that the command line caught
+        return int(error.code)
+    causes = (error, error.__context__)  # Lightning turns Ctrl-C into an exit
+    return 130 if any(isinstance(cause, KeyboardInterrupt) for cause in causes) else 1
 
 
 def work(config: Config, folder: Path, journal: Journal) -> None:

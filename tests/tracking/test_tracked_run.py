@@ -256,3 +256,5 @@ def test_a_table_with_categories_is_served_raw(tmp_path: Path) -> None:
     answer = model.predict(pd.DataFrame({"town": ["Bern", "Oslo", None], "size": [100, 100.5, None]}))
     assert answer["prediction"][0] == pytest.approx(150_000, rel=0.1)
     assert np.isfinite(answer["prediction"]).all()
+    raw = pd.read_csv(tmp_path / "houses.csv")  # whole numbers as they come, and the target among the columns
+    assert len(model.predict(raw.head(20))) == 20

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from primer.errors import ConfigError
 from primer.training.criteria import Criterion, auto
 
 NUMBERS = [nn.MSELoss(), nn.MSELoss(reduction="sum"), nn.HuberLoss(delta=0.5), nn.L1Loss()]
@@ -41,6 +42,17 @@ def test_a_loss_without_a_reduction_is_taken_as_a_mean() -> None:
 
     prediction, target = torch.randn(2, 6, 2, dtype=torch.float64)
     torch.testing.assert_close(in_parts(Mine(), prediction, target, [2, 4]), Mine()(prediction, target))
+
+
+def test_a_weighted_loss_is_torchs_own_and_is_not_cut() -> None:
+    loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0]))
+    scores, labels = torch.randn(6, 2), torch.tensor([0, 0, 1, 0, 1, 0])
+    criterion = Criterion(loss)
+    torch.testing.assert_close(criterion(scores, labels, num_rows=6), loss(scores, labels))
+    assert not criterion.can_be_cut
+    assert Criterion(nn.CrossEntropyLoss()).can_be_cut
+    with pytest.raises(ConfigError, match="reduction=none"):
+        Criterion(nn.MSELoss(reduction="none"))
 
 
 def test_the_users_loss_is_left_as_it_is() -> None:

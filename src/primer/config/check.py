@@ -32,6 +32,7 @@ CRITERIA = {
     "cross_entropy": "classification",
 }
 METRICS = {"classification": ("accuracy", "f1"), "regression": ("mae", "rmse", "r2")}
+STORES = ("sqlite:", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
 # Activations whose gradient net=manual can derive by hand, and those it can't; a user's own says so itself.
 RELUS = ("relu", "custom_relu", "tutorial_relu", "clamp")
 NO_RELUS = ("leaky_relu", "gelu", "silu", "tanh")
@@ -123,8 +124,14 @@ def _check_tracking(config: dict[str, Any]) -> None:
     is_server = config["switches"]["tracking"] == "server"
     if is_server and not (uri or "").startswith(("http://", "https://")):
         raise ConfigError(f"{text}: tracking=server expects tracking.uri=http://HOST:PORT")
-    if uri and (uri.startswith("file:") or "://" not in uri) and not uri.startswith("databricks"):
+    if uri and not uri.startswith(STORES):
         raise ConfigError(f"{text}: expected sqlite:///FILE.db or http://HOST:PORT")
+    place = uri or str(Path.cwd())
+    if not place.startswith("http") and any(mark in place for mark in "?%"):
+        raise ConfigError(
+            f"{shown(place)}: MLflow keeps no database below a folder with ? or % in its name; "
+            "expected another folder, or tracking=off"
+        )
 
 
 def _check_targets(config: dict[str, Any]) -> None:

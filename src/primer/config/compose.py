@@ -32,6 +32,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     for setting in settings:
         set_key(tree, setting, switches)
     config = {"switches": switches, **frozen(tree, settings)}
+    typed = {setting.key_or_group for setting in settings}
+    if "max_steps" in typed and "max_epochs" not in typed:
+        config["max_epochs"] = None  # who asks for steps does not mean the default number of epochs, too
     check_keys(config, schemas_of(tree))
     check_fit(config)
     config["name"] = config["name"] or run_name(overrides, config)

@@ -30,7 +30,7 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def config_hash(config: dict[str, Any]) -> str:
-    """16 hex digits that are equal for two configs exactly when they ask for the same computation."""
+    """16 hex digits that are equal for two configs that ask for the same computation in the same words."""
     return _digest(_computation(config))[:16]
 
 

@@ -53,7 +53,7 @@ class Train:
     name: str | None = key("name of the run; null: made from what was switched")
     seed: int = key("of weights, sample order, splits and synthetic data", at_least=0, below=2**63)
     max_epochs: int | None = key("passes over the training rows; null: no limit", at_least=1)
-    max_steps: int | None = key("optimizer steps; null: no limit", at_least=1)
+    max_steps: int | None = key("optimizer steps, instead of max_epochs; null: no limit", at_least=1)
     batch_size: int = key("rows of one optimizer step, over all devices", at_least=1)
     accumulate_grad_batches: int = key("parts that a batch is computed in, to save memory", at_least=1)
     gradient_clip_val: float | None = key("largest norm of the gradient; null: no clipping", above=0)

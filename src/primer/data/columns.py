@@ -19,6 +19,7 @@ MAX_CATEGORIES = 1000  # chosen: each category is a column of x
 FEW_CATEGORIES = 20  # chosen: so few are categories even when no two rows share one
 NEARLY_ALL = 0.9  # chosen: with more distinct texts a row, a column names rows (an id, a remark)
 LARGEST = float(np.finfo(np.float32).max)  # x is float32
+LEADING_ZEROS = r"\s*0\d+\s*"  # 007: digits that name something
 DATE = r"\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))(?:[T ].*)?"
 
 
@@ -57,6 +58,8 @@ def numbers_or_text(sheet: Sheet, name: str, *, way_out: str = "") -> pd.Series:
         column = column.astype(np.float64)  # booleans with gaps
     if not is_numbers(column):
         text = column.astype("str")
+        if text.str.fullmatch(LEADING_ZEROS).any():
+            return text
         parsed = pd.to_numeric(text, errors="coerce")
         wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())
         if len(wrong):
@@ -114,4 +117,6 @@ def _check_categories(sheet: Sheet, name: str, text: pd.Series) -> None:
 
 
 def _leave_out(name: str) -> str:
-    return f"leave the column out with data.drop=[{name}]"
+    is_word = name.isascii() and name.isidentifier()
+    override = f"data.drop=[{name}]" if is_word else f"'data.drop=[\"{name}\"]'"
+    return f"leave the column out with {override}"

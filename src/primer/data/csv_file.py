@@ -6,9 +6,14 @@ import csv
 import io
 from array import array
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from primer.data.columns import LEADING_ZEROS
 from primer.data.sheet import Sheet, columns_to_read
 from primer.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DELIMITERS = ",;\t|"  # in this order when several fit
 
@@ -46,7 +51,30 @@ def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], del
     )
     if len(frame) != len(lines):  # the two parsers part only at a lone quoted blank
         raise DataError(f"{file}: a line holds nothing but quoted blanks; delete it")
+    _keep_leading_zeros(frame, content, header, delimiter)
     return Sheet(file, frame, lines)
+
+
+def _keep_leading_zeros(frame: pd.DataFrame, content: bytes, header: list[str], delimiter: str) -> None:
+    """Put back the text of columns where 007 was read as 7: such digits are a name, not a number."""
+    import pandas as pd
+
+    whole = [name for name in header if name in frame and frame[name].dtype.kind in "iu"]
+    if not whole:
+        return
+    texts = pd.read_csv(
+        io.BytesIO(content),
+        sep=delimiter,
+        names=header,
+        header=0,
+        usecols=whole,
+        index_col=False,
+        encoding="utf-8-sig",
+        dtype="str",
+    )
+    for name in whole:
+        if texts[name].str.fullmatch(LEADING_ZEROS).any():
+            frame[name] = texts[name]
 
 
 def _header(file: str, content: bytes, delimiter: str | None) -> tuple[list[str], str]:

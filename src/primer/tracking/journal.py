@@ -5,10 +5,11 @@ One record a line: the CRC-32 of the text as 8 hex digits, a space, the record a
 step, value), so that shipping a journal twice doubles nothing.
 
     kind      written by  holds
-    run       controller  name, experiment, params, tags: what to call the run
+    run       controller  name, params, tags, time: what to call the run
     data      worker      what it trains on; the question was sound from here on
-    start     worker      num_steps, num_params, device
+    start     worker      num_steps, num_params, device, num_threads: its parts fit, it trains
     points    worker      key, steps, times (ms since 1970), values
+    warning   worker      message: the run goes on
     error     worker      type, message, traceback
     end       controller  status, error, duration_s
 """
@@ -37,7 +38,13 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = (folder / NAME).open("ab", buffering=0)
+        self._file = (folder / NAME).open("a+b", buffering=0)
+        if self._file.seek(0, os.SEEK_END) and not self._ends_whole():
+            self._file.write(b"\n")  # a torn record stays a bad line of its own
+
+    def _ends_whole(self) -> bool:
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1) == b"\n"
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record; it survives the end of this process from here on."""
@@ -70,22 +77,23 @@ class Follower:
         self._offset = 0
 
     def new(self) -> Iterator[Record]:
-        """The records written since the last call; a torn or damaged line ends them."""
+        """The records written since the last call; a torn tail waits, a damaged line is left out."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
             file.seek(self._offset)
             for line in file:
-                record = _parse(line)
-                if record is None:
+                if not line.endswith(b"\n"):
                     return
                 self._offset += len(line)
-                yield record
+                record = _parse(line)
+                if record is not None:
+                    yield record
 
 
 def _parse(line: bytes) -> Record | None:
     checksum, _, text = line.removesuffix(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+    if checksum != b"%08x" % zlib.crc32(text):
         return None
     record: Record = json.loads(text)
     return record

@@ -14,7 +14,9 @@ import mlflow.pyfunc
 import mlflow.pytorch
 import numpy as np
 import torch
-from mlflow.models import Model, infer_signature
+from mlflow.models import Model, ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
+from mlflow.types.schema import AnyType
 from torch import Tensor, nn
 
 from primer.data import Dataset
@@ -121,7 +123,7 @@ def _save_answering(folder: Path, inner: Path, dataset: Dataset, exported: Model
             loader_module="primer_serving",
             code_paths=[str(Path(code) / "primer_serving.py")],
             mlflow_model=model,
-            signature=infer_signature(example, answer),
+            signature=ModelSignature(_any_row(dataset), infer_signature(answer).inputs),
             input_example=example,
             pip_requirements=_requirements(),
         )
@@ -129,6 +131,12 @@ def _save_answering(folder: Path, inner: Path, dataset: Dataset, exported: Model
     for part in ("data", "serving"):
         shutil.move(inner / part, folder / part)
     model.save(folder / "MLmodel")
+
+
+def _any_row(dataset: Dataset) -> Schema:
+    """The columns by name, of any type: MLflow refuses whole numbers where a fraction was seen, or a gap."""
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    return Schema([ColSpec(anything, name, required=False) for name in dataset.features])
 
 
 def _requirements() -> list[str]:

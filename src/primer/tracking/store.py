@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ class Store:
         if not self.uri.startswith(SQLITE):
             return None  # the server knows where
         root = sqlite_path(self.uri).parent / "mlartifacts"
-        return (root / experiment.replace("/", "_")).as_uri()
+        return (root / re.sub(r"[^\w-]+", "_", experiment)).as_uri()
 
     def create_run(self, experiment_id: str, header: Record) -> str:
         """Create the run that a journal's first record describes; returns its id."""

@@ -15,6 +15,9 @@ def serve(port: int) -> None:
     Hosts are named one by one: MLflow's default list lets `10.evil.com` pass (measured, MLflow 3.17).
     """
     uri = tracking_uri(None)
+    if uri.startswith("http"):
+        print(f"$MLFLOW_TRACKING_URI is a server, which has the page: {uri}")
+        return
     if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
         raise ConfigError(
             f"no runs here yet: {sqlite_path(uri)} does not exist; train one with `primer train`"

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from primer.errors import ConfigError
+
 
 def auto(task: str) -> nn.Module:
     """The usual criterion of a task.
@@ -22,10 +24,15 @@ def auto(task: str) -> nn.Module:
     return nn.CrossEntropyLoss() if task == "classification" else nn.MSELoss()
 
 
+# Losses whose mean is the sum over elements divided by their number; of others only torch knows the weights.
+PLAIN = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss)
+
+
 class Criterion(nn.Module):
     """A torch loss that gives a part of a batch its share of the whole batch's loss.
 
-    Works with any loss that has torch's `reduction`; one without is taken to return a mean over rows.
+    A loss that is not known to be a plain sum or mean (class weights, a loss of one's own) is called as it is
+    and taken as a mean over rows, which is exact as long as a batch is one part: see `can_be_cut`.
 
     >>> whole = nn.MSELoss()(torch.tensor([[1.0], [2.0], [6.0]]), torch.zeros(3, 1))
     >>> criterion = Criterion(nn.MSELoss())
@@ -38,9 +45,11 @@ class Criterion(nn.Module):
     def __init__(self, loss: Any) -> None:
         super().__init__()
         self.reduction: str = getattr(loss, "reduction", "mean")
-        self._sums = hasattr(loss, "reduction")
+        if self.reduction == "none":
+            raise ConfigError("criterion.reduction=none: leaves no number to minimize; expected mean or sum")
+        self.can_be_cut = self.reduction == "sum" or _is_plain(loss)
         self.loss = copy.copy(loss)
-        if self._sums:
+        if self.can_be_cut:
             self.loss.reduction = "sum"
 
     def forward(self, prediction: Tensor, target: Tensor, num_rows: int) -> Tensor:
@@ -49,8 +58,14 @@ class Criterion(nn.Module):
         prediction: (rows, out_features); target: (rows, out_features), or (rows,) for classes.
         """
         loss: Tensor = self.loss(prediction, target)
-        if not self._sums:
-            return loss * (len(target) / num_rows)
         if self.reduction == "sum":
             return loss
-        return loss / (target.numel() // len(target) * num_rows)
+        if self.can_be_cut:
+            return loss / (target.numel() // len(target) * num_rows)
+        return loss * (len(target) / num_rows)
+
+
+def _is_plain(loss: Any) -> bool:
+    if type(loss) is nn.CrossEntropyLoss:
+        return loss.weight is None and loss.ignore_index < 0
+    return type(loss) in PLAIN

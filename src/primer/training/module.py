@@ -60,7 +60,8 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         x, y, num_rows = batch
         loss: Tensor = self.criterion(self(x), y, num_rows)
-        self.step_losses.append(loss.detach())
+        if len(self.step_losses) < self.trainer.accumulate_grad_batches:  # LBFGS asks again for a step
+            self.step_losses.append(loss.detach())
         # Lightning divides by this, as if every part were a batch of its own
         return loss * self.trainer.accumulate_grad_batches
 

@@ -81,6 +81,9 @@ class Recorder(Callback):
             self.best[key] = better(self.best.get(key, value), value)
             self.final[key] = value
 
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.flush()  # a loss that is not finite ends the run before it is tested or saved
+
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.write_all(module.evaluated)

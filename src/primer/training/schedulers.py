@@ -8,6 +8,8 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from primer.errors import ConfigError
+
 
 def constant(optimizer: Optimizer) -> LambdaLR:
     """The learning rate stays as it is."""
@@ -38,6 +40,8 @@ def warmup_cosine(
     >>> [round(rate.lr_lambdas[0](step), 2) for step in (0, 3, 4, 7, 10)]
     [0.25, 1.0, 1.0, 0.5, 0.0]
     """
+    if warmup_steps >= num_steps:
+        raise ConfigError(f"scheduler.warmup_steps={warmup_steps}: the run has only {num_steps} steps")
     falling = _half_cosine(max(1, num_steps - warmup_steps), final_factor)
 
     def factor(step: int) -> float:
