@@ -52,3 +52,24 @@ class Trained:
         checkpoint = VerifiedCheckpointIO().load_checkpoint(self.folder / "checkpoints" / "last.ckpt")
         weights: dict[str, Any] = checkpoint["state_dict"]
         return weights
+
+
+class Worked:
+    """A run trained in this process by the worker's own entry: the same bits, five seconds sooner."""
+
+    def __init__(self, folder: Path, *overrides: str, config_dir: Path | None = None) -> None:
+        from primer import worker
+        from primer.config import compose
+
+        folder.mkdir(parents=True)
+        config = compose([*overrides, "tracking=off"], config_dir=config_dir)
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        assert worker.main(folder / "config.yaml") == 0
+        self.folder = folder
+
+    def curve(self, key: str = "train/loss") -> list[float]:
+        """The recorded values of a metric."""
+        from primer.tracking.journal import read
+
+        points = [record for record in read(self.folder) if record["kind"] == "points"]
+        return [value for record in points if record["key"] == key for value in record["values"]]

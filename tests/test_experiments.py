@@ -7,25 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from runs import Worked
 
-from primer import worker
-from primer.config import compose
 from primer.data import bundled, epoch_order
 from primer.nets import TwoLayer
-from primer.tracking.journal import read
 
 WAYS = ("manual", "tensors", "custom_function", "sequential", "two_layer")
 
 
 def losses(folder: Path, *overrides: str) -> list[float]:
-    """The losses of a run, trained in this process by the worker's own entry."""
-    folder.mkdir()
-    config = compose([*overrides, "tracking=off"])
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    assert worker.main(folder / "config.yaml") == 0
-    points = [record for record in read(folder) if record["kind"] == "points"]
-    return [value for record in points if record["key"] == "train/loss" for value in record["values"]]
+    """The losses of a run."""
+    return Worked(folder, *overrides).curve()
 
 
 @pytest.fixture(scope="module")
