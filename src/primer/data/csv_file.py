@@ -37,41 +37,35 @@ def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], del
     if not lines:
         raise DataError(f"{file}: has a header but no rows")
 
-    import pandas as pd
-
-    frame = pd.read_csv(
-        io.BytesIO(content),
-        sep=delimiter,
-        names=header,
-        header=0,
-        usecols=kept,
-        index_col=False,
-        encoding="utf-8-sig",
-        low_memory=False,  # in one piece: by pieces, one column may get several types
-    )
+    frame = _frame(content, header, delimiter, kept)
     if len(frame) != len(lines):  # the two parsers part only at a lone quoted blank
         raise DataError(f"{file}: a line holds nothing but quoted blanks; delete it")
     _keep_leading_zeros(frame, content, header, delimiter)
     return Sheet(file, frame, lines)
 
 
-def _keep_leading_zeros(frame: pd.DataFrame, content: bytes, header: list[str], delimiter: str) -> None:
-    """Put back the text of columns where 007 was read as 7: such digits are a name, not a number."""
+def _frame(
+    content: bytes, header: list[str], delimiter: str, columns: list[str], dtype: str | None = None
+) -> pd.DataFrame:
     import pandas as pd
 
-    whole = [name for name in header if name in frame and frame[name].dtype.kind in "iu"]
-    if not whole:
-        return
-    texts = pd.read_csv(
+    return pd.read_csv(
         io.BytesIO(content),
         sep=delimiter,
         names=header,
         header=0,
-        usecols=whole,
+        usecols=columns,
         index_col=False,
         encoding="utf-8-sig",
-        dtype="str",
+        dtype=dtype,  # None: by the cells
+        low_memory=False,  # in one piece: by pieces, one column may get several types
     )
+
+
+def _keep_leading_zeros(frame: pd.DataFrame, content: bytes, header: list[str], delimiter: str) -> None:
+    """Put back the text of columns where 007 was read as 7: such digits are a name, not a number."""
+    whole = [name for name in header if name in frame and frame[name].dtype.kind in "iu"]
+    texts = _frame(content, header, delimiter, whole, dtype="str") if whole else frame
     for name in whole:
         if texts[name].str.fullmatch(LEADING_ZEROS).any():
             frame[name] = texts[name]
