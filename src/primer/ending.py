@@ -34,7 +34,8 @@ def ending_of(worker_exit_code: int, records: list[Record]) -> Ending:
     if worker_exit_code == 0:
         return Ending("FINISHED", 0)
     errors = [record for record in records if record["kind"] == "error"]
-    if worker_exit_code == UsageError.exit_code and errors:
+    has_started = any(record["kind"] == "start" for record in records)
+    if worker_exit_code == UsageError.exit_code and errors and not has_started:
         raise USAGE_ERRORS.get(errors[-1]["type"], UsageError)(errors[-1]["message"])
     number = -worker_exit_code if worker_exit_code < 0 else worker_exit_code - 128
     if number in STOPPING:

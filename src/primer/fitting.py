@@ -48,7 +48,9 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal) -> Non
     trainer = make_trainer(folder, callbacks, num_steps=num_steps, **options)
     device = str(trainer.strategy.root_device)
     journal.write("start", num_steps=num_steps, num_params=num_params, device=device, num_threads=num_threads)
-    trainer.fit(module, train_batches(config, dataset), Batches.whole(dataset.val) if dataset.val else None)
+    can_be_cut = module.criterion.can_be_cut
+    val_batches = Batches.whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
+    trainer.fit(module, train_batches(config, dataset), val_batches)
     trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
     test_best(dataset, folder, module, trainer)
     recorder.write_summary()
@@ -69,7 +71,9 @@ def test_best(dataset: Dataset, folder: Path, module: TrainingModule, trainer: T
         checkpoint = VerifiedCheckpointIO().load_checkpoint(best, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
     if dataset.test is not None:
-        trainer.test(module, Batches.whole(dataset.test), verbose=False)
+        trainer.test(
+            module, Batches.whole(dataset.test, can_be_cut=module.criterion.can_be_cut), verbose=False
+        )
 
 
 def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:

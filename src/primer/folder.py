@@ -8,7 +8,6 @@ import shutil
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
@@ -16,6 +15,7 @@ from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
 from primer.tracking.facts import environment, git_facts, source_facts
 from primer.tracking.journal import Journal
+from primer.tracking.uri import without_password
 
 
 def create_folder(name: str, root: Path | None = None) -> Path:
@@ -55,7 +55,9 @@ def discard(folder: Path) -> None:
 
 def write_header(folder: Path, config: dict[str, Any]) -> None:
     """`config.yaml`, `environment.json` and the journal's first record, before the worker starts."""
-    config = config | {"tracking": without_password(config["tracking"])}
+    tracking = config["tracking"]
+    if tracking.get("uri"):
+        config = config | {"tracking": tracking | {"uri": without_password(tracking["uri"])}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     facts = environment()
     (folder / "environment.json").write_text(json.dumps(facts, indent=2))
@@ -70,16 +72,3 @@ def write_header(folder: Path, config: dict[str, Any]) -> None:
     del params["criterion"]  # told by the worker, which knows what `auto` came to
     with Journal(folder) as journal:
         journal.write("run", name=config["name"], params=params, tags=tags, time=time.time_ns() // 10**6)
-
-
-def without_password(tracking: dict[str, Any]) -> dict[str, Any]:
-    """The tracking keys, without the user and password that a URI may carry.
-
-    >>> without_password({"uri": "https://me:secret@host:5000/x"})
-    {'uri': 'https://host:5000/x'}
-    """
-    uri = tracking.get("uri")
-    if not uri or "@" not in uri:
-        return tracking
-    parts = urlsplit(uri)
-    return tracking | {"uri": urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))}

@@ -66,7 +66,7 @@ def run(config: dict[str, Any], *, debug: bool = False) -> RunResult:
         status=ending.status,
         error=ending.error,
         exit_code=ending.exit_code,
-        run_id=courier.finish() if courier else None,
+        run_id=courier.finish(STOP_WITHIN_S if ending.status == "KILLED" else None) if courier else None,
         folder=folder,
         duration_s=duration_s,
         metrics=curves.last_values(read(folder)),
@@ -103,11 +103,14 @@ def _train_in_worker(folder: Path) -> int:
 
 
 def _stop(worker: subprocess.Popen[bytes], why: signal.Signals) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the run without its end
+    # a second Ctrl-C would leave the run without its end
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     worker.send_signal(signal.SIGINT)
     try:
         worker.wait(STOP_WITHIN_S)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
     return -why

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.table import Table
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of
 from primer.tracking.journal import read
-from primer.tracking.uri import tracking_uri
+from primer.tracking.uri import tracking_uri, without_password
 
 CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
 
@@ -48,9 +48,13 @@ def where_to_look(result: RunResult) -> str:
     """The command, or the address, that shows the run in MLflow."""
     uri = tracking_uri(result.config["tracking"]["uri"])
     if uri.startswith("http"):
-        return re.sub(r"//[^/@]+@", "//", uri)
+        return without_password(uri)
     is_here = uri == tracking_uri(None)
-    return f"{command_name()} ui" if is_here else f"mlflow ui --backend-store-uri {uri}"
+    return (
+        f"{command_name()} ui"
+        if is_here
+        else f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+    )
 
 
 def command_name() -> str:

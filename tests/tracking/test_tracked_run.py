@@ -258,3 +258,7 @@ def test_a_table_with_categories_is_served_raw(tmp_path: Path) -> None:
     assert np.isfinite(answer["prediction"]).all()
     raw = pd.read_csv(tmp_path / "houses.csv")  # whole numbers as they come, and the target among the columns
     assert len(model.predict(raw.head(20))) == 20
+    with pytest.raises(ValueError, match="lack the columns"):
+        model.predict(raw[["size"]])
+    with pytest.raises(ValueError, match="was text in training"):
+        model.predict(raw.assign(town=3))

@@ -119,15 +119,17 @@ def _check_tracking(config: dict[str, Any]) -> None:
     if config["switches"]["tracking"] == "off":
         return
     own = config["tracking"].get("uri")
-    uri = own or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = own or os.environ.get("MLFLOW_TRACKING_URI") or None
     text = f"tracking.uri={shown(own)}" + ("" if own == uri else f", $MLFLOW_TRACKING_URI={shown(uri)}")
+    text = re.sub(r"//[^/@\s]+@", "//", text)  # no password on the screen
     is_server = config["switches"]["tracking"] == "server"
     if is_server and not (uri or "").startswith(("http://", "https://")):
         raise ConfigError(f"{text}: tracking=server expects tracking.uri=http://HOST:PORT")
     if uri and not uri.startswith(STORES):
         raise ConfigError(f"{text}: expected sqlite:///FILE.db or http://HOST:PORT")
-    place = uri or str(Path.cwd())
-    if not place.startswith("http") and any(mark in place for mark in "?%"):
+    is_file = uri is None or uri.startswith("sqlite:")
+    place = str(Path((uri or "mlflow.db").removeprefix("sqlite:///")).absolute())
+    if is_file and any(mark in place for mark in "?%"):
         raise ConfigError(
             f"{shown(place)}: MLflow keeps no database below a folder with ? or % in its name; "
             "expected another folder, or tracking=off"

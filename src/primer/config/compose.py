@@ -33,7 +33,7 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
         set_key(tree, setting, switches)
     config = {"switches": switches, **frozen(tree, settings)}
     typed = {setting.key_or_group for setting in settings}
-    if "max_steps" in typed and "max_epochs" not in typed:
+    if "max_steps" in typed and "max_epochs" not in typed and config["max_steps"] is not None:
         config["max_epochs"] = None  # who asks for steps does not mean the default number of epochs, too
     check_keys(config, schemas_of(tree))
     check_fit(config)

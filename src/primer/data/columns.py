@@ -46,6 +46,11 @@ def is_numbers(column: pd.Series) -> bool:
     return column.dtype.kind in "biuf"
 
 
+def has_leading_zeros(text: pd.Series) -> bool:
+    """Tell whether digits in a text column name something, as 007 does; one such cell may be a slip."""
+    return bool(text.str.fullmatch(LEADING_ZEROS).sum() >= 2)
+
+
 def numbers_or_text(sheet: Sheet, name: str, *, way_out: str = "") -> pd.Series:
     """Return column `name` as numbers when all its cells are, else as text; DataError when nearly all are.
 
@@ -58,7 +63,7 @@ def numbers_or_text(sheet: Sheet, name: str, *, way_out: str = "") -> pd.Series:
         column = column.astype(np.float64)  # booleans with gaps
     if not is_numbers(column):
         text = column.astype("str")
-        if text.str.fullmatch(LEADING_ZEROS).any():
+        if has_leading_zeros(text):
             return text
         parsed = pd.to_numeric(text, errors="coerce")
         wrong = np.flatnonzero((parsed.isna() & text.notna()).to_numpy())

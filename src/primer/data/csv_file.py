@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from primer.data.columns import LEADING_ZEROS
+from primer.data.columns import has_leading_zeros
 from primer.data.sheet import Sheet, columns_to_read
 from primer.errors import DataError
 
@@ -64,10 +64,10 @@ def _frame(
 
 def _keep_leading_zeros(frame: pd.DataFrame, content: bytes, header: list[str], delimiter: str) -> None:
     """Put back the text of columns where 007 was read as 7: such digits are a name, not a number."""
-    whole = [name for name in header if name in frame and frame[name].dtype.kind in "iu"]
+    whole = [name for name in header if name in frame and frame[name].dtype.kind in "iuf"]
     texts = _frame(content, header, delimiter, whole, dtype="str") if whole else frame
     for name in whole:
-        if texts[name].str.fullmatch(LEADING_ZEROS).any():
+        if has_leading_zeros(texts[name]):
             frame[name] = texts[name]
 
 

@@ -7,7 +7,6 @@ keeps a point that it already has once.
 from __future__ import annotations
 
 import json
-import re
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.tracking.journal import Follower, Record
-from primer.tracking.uri import tracking_uri
+from primer.tracking.uri import tracking_uri, without_password
 
 if TYPE_CHECKING:
     from primer.tracking.store import Store
@@ -39,10 +38,12 @@ class Courier(threading.Thread):
         self._wake = threading.Event()
         self._is_abandoned = False
 
-    def finish(self) -> str | None:
+    def finish(self, timeout_s: float | None = None) -> str | None:
         """Wait until everything up to the journal's `end` is shipped; returns the run id, if there is one."""
         self._wake.set()
-        self.join()
+        self.join(timeout_s)
+        if self.is_alive():
+            print(f"primer: not all of it is in MLflow yet; {self._folder} holds it", file=sys.stderr)
         return self.run_id
 
     def abandon(self) -> None:
@@ -55,7 +56,7 @@ class Courier(threading.Thread):
         try:
             self._ship()
         except Exception as error:  # a run is not lost because its record could not be sent
-            reason = re.sub(r"//[^/@\s]+@", "//", str(error) or type(error).__name__).splitlines()[0]
+            reason = without_password(str(error) or type(error).__name__).splitlines()[0]
             print(f"primer: not all of it is in MLflow: {reason}; {self._folder} holds it", file=sys.stderr)
 
     def _ship(self) -> None:
@@ -115,6 +116,8 @@ class TrackedRun:
                     f"primer.{name}": str(record[name]) for name in ("num_params", "device", "num_threads")
                 }
                 self._store.log_tags(self._run_id, facts)
+            elif record["kind"] == "warning":
+                self._store.log_tags(self._run_id, {"primer.warning": record["message"]})
             elif record["kind"] == "end":
                 self._end(record)
 

@@ -104,7 +104,13 @@ def _write_serving(folder: Path, dataset: Dataset) -> None:
     import skops.io
 
     folder.mkdir()
-    names = {"features": dataset.features, "classes": dataset.classes, "trusted": TRUSTED_TYPES}
+    texts = list(dataset.example.select_dtypes(exclude=["number", "bool"]).columns)
+    names = {
+        "texts": texts,
+        "features": dataset.features,
+        "classes": dataset.classes,
+        "trusted": TRUSTED_TYPES,
+    }
     (folder / "answer.json").write_text(json.dumps(names))
     if needs_preprocessor(dataset):
         skops.io.dump(dataset.preprocessor, folder / "preprocessor.skops")

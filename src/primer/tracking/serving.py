@@ -22,13 +22,25 @@ class RawRows:
         answer = json.loads((folder / "serving" / "answer.json").read_text())
         self.features: list[str] = answer["features"]
         self.classes: list[str] = answer["classes"]
+        self.texts: list[str] = answer["texts"]
         self.net = torch.export.load(folder / "data" / "model.pt2").module()
         preprocessor = folder / "serving" / "preprocessor.skops"
         self.preprocessor = _load(preprocessor, answer["trusted"]) if preprocessor.exists() else None
 
+    def _checked(self, rows: pd.DataFrame) -> list[str]:
+        missing = [name for name in self.features if name not in rows]
+        if missing:
+            raise ValueError(f"the rows lack the columns {missing}; expected {self.features}")
+        for name in self.texts:
+            if pd.api.types.is_numeric_dtype(rows[name]) and rows[name].notna().any():
+                raise ValueError(
+                    f"column {name!r} was text in training; read it with dtype={{{name!r}: str}}"
+                )
+        return self.features
+
     def predict(self, rows: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """rows: (rows, features) -> `prediction`, and for classes the probability of each."""
-        table = rows[self.features]
+        table = rows[self._checked(rows)]
         encode = self.preprocessor.transform if self.preprocessor else _as_numbers
         with torch.no_grad():
             answer = self.net(torch.from_numpy(encode(table))).numpy()

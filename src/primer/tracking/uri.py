@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 SQLITE = "sqlite:///"
@@ -16,6 +17,15 @@ def tracking_uri(configured: str | None) -> str:
     """
     uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
     return f"{SQLITE}{sqlite_path(uri)}" if uri.startswith(SQLITE) else uri
+
+
+def without_password(text: str) -> str:
+    """The text without the user and password that an address in it may carry.
+
+    >>> without_password("no answer from http://me:secret@host:5000/api")
+    'no answer from http://host:5000/api'
+    """
+    return re.sub(r"//[^/@\s]+@", "//", text)
 
 
 def sqlite_path(uri: str) -> Path:

@@ -59,9 +59,10 @@ class Batches:
         self.sampler = SampleOrder(len(split), seed=seed if len(split) > batch_size else None)
 
     @classmethod
-    def whole(cls, split: Split) -> Batches:
-        """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows."""
-        return cls(split, batch_size=len(split), num_parts=-(-len(split) // EVALUATED_ROWS))
+    def whole(cls, split: Split, *, can_be_cut: bool = True) -> Batches:
+        """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows if the loss allows."""
+        num_parts = -(-len(split) // EVALUATED_ROWS) if can_be_cut else 1
+        return cls(split, batch_size=len(split), num_parts=num_parts)
 
     def __len__(self) -> int:
         """Parts in an epoch."""
