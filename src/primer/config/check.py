@@ -121,7 +121,7 @@ def _check_tracking(config: dict[str, Any]) -> None:
     own = config["tracking"].get("uri")
     uri = own or os.environ.get("MLFLOW_TRACKING_URI") or None
     text = f"tracking.uri={shown(own)}" + ("" if own == uri else f", $MLFLOW_TRACKING_URI={shown(uri)}")
-    text = re.sub(r"//[^/@\s]+@", "//", text)  # no password on the screen
+    text = re.sub(r"//[^/\s]+@", "//", text)  # no password on the screen
     is_server = config["switches"]["tracking"] == "server"
     if is_server and not (uri or "").startswith(("http://", "https://")):
         raise ConfigError(f"{text}: tracking=server expects tracking.uri=http://HOST:PORT")

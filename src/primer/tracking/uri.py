@@ -24,8 +24,10 @@ def without_password(text: str) -> str:
 
     >>> without_password("no answer from http://me:secret@host:5000/api")
     'no answer from http://host:5000/api'
+    >>> without_password("http://me:p@ss@host")
+    'http://host'
     """
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    return re.sub(r"//[^/\s]+@", "//", text)
 
 
 def sqlite_path(uri: str) -> Path:
