@@ -47,9 +47,10 @@ class Trained:
 
     def weights(self) -> dict[str, Any]:
         """The final weights."""
-        from primer.training.checkpoint import VerifiedCheckpointIO
+        from primer.training.checkpoint import Checkpoints
 
-        checkpoint = VerifiedCheckpointIO().load_checkpoint(self.folder / "checkpoints" / "last.ckpt")
+        checkpoint, _, _ = Checkpoints(self.folder / "checkpoints").newest_whole()
+        assert checkpoint
         weights: dict[str, Any] = checkpoint["state_dict"]
         return weights
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from primer.config import build, compose, config_hash, flat, group_name, options, schema
+from primer.config.identity import VOLATILE
 from primer.config.options import conf_dir, meaning, option_file, schema_of, values_of
 from primer.config.targets import locate
 
@@ -189,7 +190,7 @@ def _leaves(node: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str,
     for name, value in node.items():
         if isinstance(value, dict):
             found += _leaves(value, (*path, name))
-        elif not {"name", "tracking"} & {*path[:1], *([name] if not path or path == ("switches",) else [])}:
+        elif not {*VOLATILE} & {*path[:1], *([name] if not path or path == ("switches",) else [])}:
             found.append((*path, name))
     return found
 

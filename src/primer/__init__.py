@@ -10,8 +10,11 @@ process that calls `train` (a worker process trains).
 """
 
 from primer.errors import ConfigError, DataError, PrimerError, RunError, UsageError
+from primer.reproduce import reproduce
 from primer.result import RunResult
+from primer.resume import resume
 from primer.run import train
+from primer.sync import sync
 
 __version__ = "0.1.0"
 
@@ -23,5 +26,8 @@ __all__ = [
     "RunResult",
     "UsageError",
     "__version__",
+    "reproduce",
+    "resume",
+    "sync",
     "train",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Any, NoReturn
 
@@ -18,22 +17,17 @@ class Main(click.Group):
     """Errors end in one or two lines and their exit code, no traceback; a command returns its exit code."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
-        signal.signal(signal.SIGTERM, _raise_exit)
         try:
             sys.exit(super().main(*args, **options | {"standalone_mode": False}))
         except click.exceptions.NoArgsIsHelpError as error:
             error.show()
             sys.exit(error.exit_code)
-        except click.Abort:
+        except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
         except (PrimerError, click.ClickException) as error:
             message = error.format_message() if isinstance(error, click.ClickException) else str(error)
             click.echo(f"primer: {' '.join(message.split())}", err=True)
             sys.exit(error.exit_code)
-
-
-def _raise_exit(number: int, frame: object) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,6 +39,7 @@ def main() -> None:
     primer train                                   the default run: digits, a two-layer net
     primer train activation=custom_relu            the same, with one switch changed
     primer train --help                            every switch and key
+    primer resume last                             go on with a run that was stopped
     primer ui                                      look at the runs in MLflow
     """
 
@@ -80,6 +75,68 @@ def train(overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, d
     result = run(config, debug=debug)
     show(result)
     return result.exit_code
+
+
+@main.command()
+@click.argument("run")
+@click.argument("overrides", nargs=-1)
+@click.option("--debug", is_flag=True, help="Train in this process, for breakpoints.")
+def resume(run: str, overrides: tuple[str, ...], debug: bool) -> int:
+    """Go on with a RUN: its folder, its id in MLflow, or `last`.
+
+    \b
+    primer resume last                     what was stopped, killed or cut off
+    primer resume last max_steps=2000      a longer training of the same run
+    """
+    from primer.resume import resume
+    from primer.summary import show
+
+    result = resume(run, *overrides, debug=debug)
+    show(result)
+    return result.exit_code
+
+
+@main.command()
+@click.argument("run")
+@click.option(
+    "--trust", multiple=True, metavar="PACKAGE", help="Whose parts a config from a store may build."
+)
+@click.option("--tolerance", default=1e-6, show_default=True, help="Largest relative difference.")
+def reproduce(run: str, trust: tuple[str, ...], tolerance: float) -> int:
+    """Run a RUN again, and say whether the same numbers come out.
+
+    \b
+    0  bitwise equal, or within the tolerance
+    1  different: the first point that differs is named
+    """
+    from primer.reproduce import reproduce
+    from primer.summary import show_reproduction
+
+    found = reproduce(run, trust=trust, tolerance=tolerance)
+    show_reproduction(found)
+    return found.exit_code
+
+
+@main.command()
+def doctor() -> int:
+    """Look at versions, devices, store, journals, runs and disk; exit code 1 if something is wrong."""
+    from primer.doctor import doctor, show
+
+    findings = doctor()
+    show(findings)
+    return int(not all(finding.is_healthy for finding in findings))
+
+
+@main.command()
+@click.argument("runs", nargs=-1)
+def sync(runs: tuple[str, ...]) -> int:
+    """Ship what of RUNS, or of all runs below outputs, is not in MLflow yet."""
+    from primer.sync import sync, told
+
+    results = sync(*runs)
+    for line in told(results):
+        click.echo(line)
+    return int(any(result.error for result in results))
 
 
 @main.command()

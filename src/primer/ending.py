@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 from dataclasses import dataclass
 
 from primer.errors import ConfigError, DataError, UsageError
+from primer.stopping import STOPPING
 from primer.tracking.journal import Record
 
 USAGE_ERRORS = {"ConfigError": ConfigError, "DataError": DataError}
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+OUT_OF_MEMORY = re.compile("MemoryError|OutOfMemory|can't allocate memory|out of memory")
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,14 @@ def ending_of(worker_exit_code: int, records: list[Record]) -> Ending:
     if worker_exit_code == UsageError.exit_code and errors and not has_started:
         raise USAGE_ERRORS.get(errors[-1]["type"], UsageError)(errors[-1]["message"])
     number = -worker_exit_code if worker_exit_code < 0 else worker_exit_code - 128
-    if number in STOPPING:
-        return Ending("KILLED", 128 + number, f"stopped by {signal.Signals(number).name}")
+    if number in STOPPING or number == signal.SIGKILL:
+        who = " (by hand, or by the system for want of memory)" if number == signal.SIGKILL else ""
+        return Ending("KILLED", 128 + number, f"stopped by {signal.Signals(number).name}{who}")
     if errors:
-        message = f"{errors[-1]['type']}: {errors[-1]['message']}"
-        return Ending("FAILED", 1, message.splitlines()[0])
+        message = f"{errors[-1]['type']}: {errors[-1]['message']}".splitlines()[0]
+        hint = "; try a smaller batch_size" if OUT_OF_MEMORY.search(message) else ""
+        return Ending("FAILED", 1, f"{message}{hint}")
+    if worker_exit_code == os.EX_IOERR:
+        return Ending("FAILED", 1, "the run folder can't be written; training stopped at its last checkpoint")
     what = signal.Signals(number).name if number > 0 else f"exit code {worker_exit_code}"
     return Ending("FAILED", 1, f"the worker ended by {what}, without a word")

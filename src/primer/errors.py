@@ -4,12 +4,16 @@
     ├── UsageError            the question was wrong: exit code 2, nothing is left behind
     │   ├── ConfigError       a switch, a key or a value of the config
     │   └── DataError         a table or a file: which file, column, row
-    └── RunError              the answer is no: exit code 1
+    ├── RunError              the answer is no: exit code 1
+    │   └── JournalError      the run folder can't be written
+    └── Stopped               a signal asked for it: exit code 128 + its number
 
 A message is one or two lines: where, what was found, what was expected, what to do.
 """
 
 from __future__ import annotations
+
+import signal
 
 
 class PrimerError(Exception):
@@ -34,3 +38,15 @@ class DataError(UsageError):
 
 class RunError(PrimerError):
     """A run ended without the answer that was asked for."""
+
+
+class JournalError(RunError):
+    """What happens in a run can't be written down, as on a full disk."""
+
+
+class Stopped(PrimerError):
+    """A signal asked the run to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number

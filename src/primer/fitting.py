@@ -5,7 +5,9 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import shutil
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,42 +22,114 @@ from torch.optim.lr_scheduler import LRScheduler
 from primer.config.targets import accepts, build
 from primer.data import Dataset
 from primer.errors import ConfigError
-from primer.tracking.journal import Journal
+from primer.stopping import StopSignal
+from primer.tracking.journal import Journal, Record, read
 from primer.training.batches import Batches
-from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
+from primer.training.checkpointer import Checkpointer
 from primer.training.criteria import Criterion
 from primer.training.metrics import TargetScale
 from primer.training.module import TrainingModule
-from primer.training.recorder import Recorder
-from primer.training.trainer import best_and_stopping, make_trainer, num_steps_of, use_threads
+from primer.training.nonfinite import guards
+from primer.training.randomness import seed_generators
+from primer.training.recorder import Recorded, Recorder
+from primer.training.timetable import Timetable
+from primer.training.trainer import best_and_stopping, make_trainer, use_threads
 
 Config = dict[str, Any]
+LIMITS = ("batch_size", "max_epochs", "max_steps", "val_every_n_steps")
 TRAINER_KEYS = ("val_every_n_steps", "gradient_clip_val", "accumulate_grad_batches", "deterministic")
 
 
-def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal) -> None:
-    """Train what the config names on `dataset`, and leave checkpoints, points and model in `folder`."""
-    limits = {name: config[name] for name in ("batch_size", "max_epochs", "max_steps")}
-    num_steps = num_steps_of(len(dataset.train), **limits)
-    module = make_module(config, dataset, num_steps)
-    recorder = Recorder(journal, num_steps=num_steps, every_n_steps=config["log_every_n_steps"])
-    watch = {"monitor": config["monitor"], "patience": config["patience"]}
-    callbacks = [recorder, *(best_and_stopping(folder, **watch) if dataset.val else [])]
-    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
+def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: StopSignal) -> None:
+    """Train what the config names on `dataset`, and leave checkpoints, points and model in `folder`.
+
+    Goes on from the newest whole checkpoint that is there.
+    """
+    limits = {name: config[name] for name in LIMITS}
+    timetable = Timetable.of(len(dataset.train), num_parts=config["accumulate_grad_batches"], **limits)
+    module = make_module(config, dataset, timetable.num_steps)
+    state, path = resume_point(folder, journal)
+    if state:
+        timetable = resumed(timetable, state, config)
+    step = state["global_step"] if state else 0
+    recorder = Recorder(
+        journal,
+        num_steps=timetable.num_steps,
+        every_n_steps=config["log_every_n_steps"],
+        recorded=recorded_after(step, read(folder)),
+    )
+    trainer = trainer_of(config, dataset, folder, recorder, timetable, stop, module)
+    facts = {"num_steps": timetable.num_steps, "num_threads": torch.get_num_threads(), "step": step}
     num_params = sum(parameter.numel() for parameter in module.parameters())
-    size = {"num_params": num_params, "batch_size": config["batch_size"]}
-    num_threads = use_threads(options.pop("num_threads"), **size)
-    trainer = make_trainer(folder, callbacks, num_steps=num_steps, **options)
-    device = str(trainer.strategy.root_device)
-    journal.write("start", num_steps=num_steps, num_params=num_params, device=device, num_threads=num_threads)
+    journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
     can_be_cut = module.criterion.can_be_cut
     val_batches = Batches.whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
-    trainer.fit(module, train_batches(config, dataset), val_batches)
-    trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+    trainer.fit(module, train_batches(config, dataset), val_batches, ckpt_path=path)
+    stop.obey_at_once()
     test_best(dataset, folder, module, trainer)
     recorder.write_summary()
     if config["tracking"].get("log_model"):
         keep_model(folder, module.net, dataset, journal)
+
+
+def resume_point(folder: Path, journal: Journal) -> tuple[dict[str, Any] | None, Path | None]:
+    """The newest whole checkpoint and its path, if there is one; a damaged one costs a warning."""
+    state, path, complaints = Checkpoints(folder / "checkpoints").newest_whole()
+    for complaint in complaints:
+        instead = path.name if path else "the start"
+        journal.write("warning", message=f"{complaint}; going on from {instead}")
+    return state, path
+
+
+def resumed(timetable: Timetable, state: dict[str, Any], config: Config) -> Timetable:
+    """The timetable of a run that goes on from a checkpoint; ConfigError where that would change its past."""
+    step, own = state["global_step"], state["primer"]
+    if own["stopped_early"]:
+        return dataclasses.replace(timetable, num_steps=step)
+    if timetable.num_steps < step:
+        raise ConfigError(f"max_steps, max_epochs: {step} steps are done already, expected at least as many")
+    if timetable.num_steps != own["num_steps"] and accepts(config["scheduler"], "scheduler", "num_steps"):
+        raise ConfigError(
+            f"scheduler={config['switches']['scheduler']}: its learning rates follow from the number of "
+            f"steps ({own['num_steps']}); another one would change what was computed already"
+        )
+    return timetable
+
+
+def recorded_after(step: int, records: list[Record]) -> Recorded:
+    """The points of a journal that a run which goes on after `step` will come to again."""
+    return {
+        (record["key"], at): value
+        for record in records
+        if record["kind"] == "points"
+        for at, value in zip(record["steps"], record["values"], strict=True)
+        if at >= step
+    }
+
+
+def trainer_of(
+    config: Config,
+    dataset: Dataset,
+    folder: Path,
+    recorder: Recorder,
+    timetable: Timetable,
+    stop: StopSignal,
+    module: TrainingModule,
+) -> Trainer:
+    """A Trainer with the callbacks that the config asks for."""
+    watch = {"monitor": config["monitor"], "patience": config["patience"]}
+    every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
+    callbacks = [
+        *guards(recorder.journal, timetable, on_nonfinite=config["on_nonfinite"]),
+        recorder,
+        *(best_and_stopping(folder, **watch) if dataset.val else []),
+        Checkpointer(folder / "checkpoints", recorder, timetable, stop, **every),
+    ]
+    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
+    num_params = sum(parameter.numel() for parameter in module.parameters())
+    use_threads(options.pop("num_threads"), num_params=num_params, batch_size=config["batch_size"])
+    return make_trainer(folder, callbacks, num_steps=timetable.num_steps, **options)
 
 
 def train_batches(config: Config, dataset: Dataset) -> Batches:
@@ -80,6 +154,7 @@ def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal)
     """Save the net as a model; one that torch can't export costs a warning, not the run."""
     from primer.tracking.model import save_model  # imports MLflow: 1.4 s
 
+    shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier attempt
     try:
         save_model(folder / "model", net, dataset)
     except Exception as error:
@@ -93,7 +168,7 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
 
     Raises ConfigError for parts that do not fit each other, before anything is trained.
     """
-    torch.manual_seed(config["seed"])
+    seed_generators(config["seed"])
     net: nn.Module = build(
         config["net"],
         "net",

@@ -1,11 +1,16 @@
-"""A run's folder: created exclusively, never shared, never overwritten, and what it begins with."""
+"""A run's folder: created exclusively, held by one run at a time, never overwritten."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +18,14 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
-from primer.tracking.facts import environment, git_facts, source_facts
-from primer.tracking.journal import Journal
-from primer.tracking.uri import without_password
+from primer.redact import redacted
+from primer.tracking import tags
+from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
+from primer.tracking.journal import NAME, Journal, reserve_room
+from primer.tracking.uri import uri_of
+
+ROOT = "outputs"  # in the working directory
+SILENT_FOR_S = 60  # chosen: a run on another machine whose journal is still for so long is dead
 
 
 def create_folder(name: str, root: Path | None = None) -> Path:
@@ -26,7 +36,7 @@ def create_folder(name: str, root: Path | None = None) -> Path:
     >>> first != second, first.name[7:14]
     (True, 'lr=0.1-')
     """
-    root = Path.cwd() / "outputs" if root is None else root
+    root = Path.cwd() / ROOT if root is None else root
     words = re.sub(r"[^\w=.+-]+", "-", name).strip("-.")[:60]
     for attempt in range(1, 10_000):
         number = f"-{attempt}" if attempt > 1 else ""
@@ -53,22 +63,76 @@ def discard(folder: Path) -> None:
             return
 
 
-def write_header(folder: Path, config: dict[str, Any]) -> None:
+def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str] | None = None) -> None:
     """`config.yaml`, `environment.json` and the journal's first record, before the worker starts."""
+    write_config(folder, config)
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
+    patch = git_patch()
+    if patch:
+        (folder / "uncommitted.patch").write_text(patch)
+    reserve_room(folder)
     tracking = config["tracking"]
-    if tracking.get("uri"):
-        config = config | {"tracking": tracking | {"uri": without_password(tracking["uri"])}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    facts = environment()
-    (folder / "environment.json").write_text(json.dumps(facts, indent=2))
-    tags = {
-        "primer.config_hash": config_hash(config),
-        "primer.group": group_name(config),
-        "primer.folder": str(folder),
+    with Journal(folder) as journal:
+        journal.write(
+            "run",
+            id=uuid.uuid4().hex,
+            name=config["name"],
+            time=time.time_ns() // 1_000_000,
+            experiment=tracking.get("experiment"),
+            uri=redacted(uri_of(config)) if tracking else None,
+            params=params_of(config),
+            tags=tags_of(folder, config) | (extra_tags or {}),
+        )
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """The frozen config, without secrets."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True))
+
+
+def params_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What MLflow keeps as the run's params; its criterion is told by the worker, which knows the data."""
+    params: dict[str, Any] = redacted(flat(config))
+    del params["criterion"]
+    return params
+
+
+def tags_of(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """What MLflow keeps as the run's tags, of the config and of the place where it runs."""
+    return {
+        tags.CONFIG_HASH: config_hash(config),
+        tags.GROUP: group_name(config),
+        tags.FOLDER: str(folder),
+        tags.HOST: host(),
         **source_facts(),
         **git_facts(),
     }
-    params = flat(config)
-    del params["criterion"]  # told by the worker, which knows what `auto` came to
-    with Journal(folder) as journal:
-        journal.write("run", name=config["name"], params=params, tags=tags, time=time.time_ns() // 10**6)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[int]:
+    """Hold a run's folder for this process and those that inherit the descriptor it gives.
+
+    Raises UsageError while another process holds it. The system lets go when the last of them dies.
+    """
+    descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{folder}: is still running") from None
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_running(folder: Path, started_on: str) -> bool:
+    """Whether a process still works on the run, which was started on the machine of that name."""
+    try:
+        with held(folder):
+            pass
+    except UsageError:
+        return True
+    if started_on == host():
+        return False
+    return time.time() - (folder / NAME).stat().st_mtime < SILENT_FOR_S

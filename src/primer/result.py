@@ -18,7 +18,8 @@ class RunResult:
 
     `metrics` holds the last value of each metric, `best/...` and `final/...` among them; `run_id` is
     MLflow's, None when it was not tracked; `exit_code` is the command's: 0, 1 (failed), 130 or 143
-    (stopped); `error` is one line, or None.
+    (stopped); `error` is one line, or None; `is_shipped` is false where `primer sync` has something left to
+    send to MLflow.
     """
 
     name: str
@@ -28,6 +29,7 @@ class RunResult:
     run_id: str | None
     folder: Path
     duration_s: float
+    is_shipped: bool = True
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 

@@ -5,26 +5,24 @@ This process never imports torch. How the run ended is decided here, outside the
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from primer.attempt import train_in_worker
 from primer.config import compose
-from primer.ending import ending_of
+from primer.ending import Ending, ending_of
 from primer.errors import UsageError
-from primer.folder import create_folder, discard, write_header
-from primer.progress import Progress
+from primer.folder import create_folder, discard, held, write_header
+from primer.leaving import leave_files, write_end
+from primer.redact import redacted_text
 from primer.result import RunResult
+from primer.stopping import StopSignal
 from primer.tracking import curves
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Follower, Journal, read
-
-POLL_S = 0.05  # chosen: a progress bar that looks alive
-STOP_WITHIN_S = 10  # chosen: a worker that does not end by then is killed
+from primer.tracking.journal import last_attempt, read
+from primer.tracking.shipment import id_of
+from primer.tracking.uri import uri_of
 
 
 def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = False) -> RunResult:
@@ -40,35 +38,66 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     return run(compose(overrides, config_dir=config_dir), debug=debug)
 
 
-def run(config: dict[str, Any], *, debug: bool = False) -> RunResult:
+def run(config: dict[str, Any], *, debug: bool = False, tags: dict[str, str] | None = None) -> RunResult:
     """Run a frozen config in a folder of its own, and see it to its end."""
+    with StopSignal(is_impatient=debug) as stop:
+        stop.defer()
+        folder = create_folder(config["name"])
+        try:
+            write_header(folder, config, tags)
+            return attempt(folder, config, stop, debug=debug)
+        except UsageError:
+            discard(folder)
+            raise
+
+
+def attempt(folder: Path, config: dict[str, Any], stop: StopSignal, *, debug: bool = False) -> RunResult:
+    """Train the run of a folder, from its newest checkpoint if it has one, and write down how it ended.
+
+    Raises UsageError when the question turned out to be wrong, before training began.
+    """
     started_at = time.monotonic()
-    folder = create_folder(config["name"])
-    write_header(folder, config)
     is_tracked = config["switches"]["tracking"] != "off"
-    courier = Courier(folder, config["tracking"]) if is_tracked else None
-    if courier:
-        courier.start()
-    exit_code = _train_here(folder) if debug else _train_in_worker(folder)
-    try:
-        ending = ending_of(exit_code, read(folder))
-    except UsageError:
-        if courier:
-            courier.abandon()
-        discard(folder)
-        raise
-    curves.write(folder)
-    duration_s = time.monotonic() - started_at
-    with Journal(folder) as journal:
-        journal.write("end", status=ending.status, error=ending.error, duration_s=duration_s)
+    courier = Courier(folder, uri_of(config)) if is_tracked else None
+    failure: BaseException | None = None
+    with held(folder) as lock:
+        try:
+            if courier:
+                courier.start()
+            exit_code = _train_here(folder) if debug else train_in_worker(folder, lock, stop, courier)
+            ending = ending_of(exit_code, last_attempt(read(folder)))
+            if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
+                ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
+        except UsageError:
+            if courier:
+                courier.abandon()
+            raise
+        except BaseException as error:  # a run has its end, whatever happens in here
+            text = redacted_text(f"{type(error).__name__}: {error}")
+            failure, ending = error, Ending("FAILED", 1, text)
+        duration_s = time.monotonic() - started_at
+        leave_files(folder)
+        end = write_end(folder, ending, duration_s)
+        is_hurried = ending.status == "KILLED"
+        is_shipped = courier is None or courier.finish(stop, end, is_hurried=is_hurried)
+    if failure:
+        raise failure
+    return result_of(folder, config, ending, duration_s, is_shipped=is_shipped)
+
+
+def result_of(
+    folder: Path, config: dict[str, Any], ending: Ending, duration_s: float, *, is_shipped: bool = True
+) -> RunResult:
+    """What the run of a folder came to."""
     return RunResult(
         name=config["name"],
         status=ending.status,
         error=ending.error,
         exit_code=ending.exit_code,
-        run_id=courier.finish(STOP_WITHIN_S if ending.status == "KILLED" else None) if courier else None,
+        run_id=id_of(folder),
         folder=folder,
         duration_s=duration_s,
+        is_shipped=is_shipped,
         metrics=curves.last_values(read(folder)),
         config=config,
     )
@@ -77,40 +106,4 @@ def run(config: dict[str, Any], *, debug: bool = False) -> RunResult:
 def _train_here(folder: Path) -> int:
     from primer import worker
 
-    return worker.main(folder / "config.yaml")
-
-
-def _train_in_worker(folder: Path) -> int:
-    """Start the worker, show how it comes along, and return its exit code (negative: a signal)."""
-    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
-    # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
-    environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
-    with (folder / "worker.log").open("wb") as log, Progress() as progress:
-        worker = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-        follower = Follower(folder)
-        try:
-            while worker.poll() is None:
-                progress.show(follower.new())
-                time.sleep(POLL_S)
-        except KeyboardInterrupt:
-            return _stop(worker, signal.SIGINT)
-        except SystemExit:  # the command line turns SIGTERM into it
-            return _stop(worker, signal.SIGTERM)
-        progress.show(follower.new())
-    return worker.returncode
-
-
-def _stop(worker: subprocess.Popen[bytes], why: signal.Signals) -> int:
-    # a second Ctrl-C would leave the run without its end
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker.send_signal(signal.SIGINT)
-    try:
-        worker.wait(STOP_WITHIN_S)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return -why
+    return worker.main(folder / "config.yaml", is_foreground=True)

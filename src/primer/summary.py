@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from primer.redact import redacted_text
+from primer.reproduce import Reproduction
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of
 from primer.tracking.journal import read
-from primer.tracking.uri import tracking_uri, without_password
+from primer.tracking.uri import tracking_uri
 
 CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
 
@@ -36,7 +38,11 @@ def show(result: RunResult) -> None:
             console.print(f"warning: {record['message']}", markup=False)
     if result.error:
         console.print(result.error, markup=False)
+    if result.exit_code:
+        console.print(f"go on   {command_name()} resume {_relative(result.folder)}", markup=False)
     where = _relative(result.folder)
+    if not result.is_shipped:
+        console.print(f"not all of it is in MLflow yet: {command_name()} sync sends it", markup=False)
     if result.run_id:
         console.print(f"run     {result.run_id}")
     console.print(f"folder  {where}", markup=False)
@@ -44,16 +50,30 @@ def show(result: RunResult) -> None:
         console.print(f"look    {where_to_look(result)}", markup=False)
 
 
+def show_reproduction(found: Reproduction) -> None:
+    """Print whether a run came out the same."""
+    show(found.result)
+    console = Console(highlight=False, soft_wrap=True)
+    for line in found.changed:
+        console.print(f"changed  {line}", markup=False)
+    colour = "red" if found.exit_code else "green"
+    console.print(f"{found.verdict}", style=f"bold {colour}", end="")
+    numbers = f"largest relative difference {found.largest:.3g}; " if found.first else ""
+    console.print(f" ({numbers}{found.num_points} points compared)")
+    if found.first:
+        console.print(f"first difference: {found.first}", markup=False)
+
+
 def where_to_look(result: RunResult) -> str:
     """The command, or the address, that shows the run in MLflow."""
     uri = tracking_uri(result.config["tracking"]["uri"])
     if uri.startswith("http"):
-        return without_password(uri)
+        return redacted_text(uri)
     is_here = uri == tracking_uri(None)
     return (
         f"{command_name()} ui"
         if is_here
-        else f"mlflow ui --backend-store-uri {shlex.quote(without_password(uri))}"
+        else f"mlflow ui --backend-store-uri {shlex.quote(redacted_text(uri))}"
     )
 
 

@@ -1,11 +1,13 @@
 """`python -m primer.worker RUN_FOLDER/config.yaml`: build what a frozen config names, train it, journal it.
 
 Writes to its run folder only. The table is read and checked before torch is imported, so that a bad one is
-told in a second. Exit codes: 0, 1 (training raised), 2 (the question was wrong), 130 (interrupted).
+told in a second. Exit codes: 0, 1 (training raised), 2 (the question was wrong), 74 (the run folder can't be
+written), 128 + a signal's number.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -15,7 +17,11 @@ import yaml
 
 from primer.config import build
 from primer.config.check import check_task
-from primer.errors import UsageError
+from primer.config.trust import check_objects
+from primer.errors import JournalError, Stopped, UsageError
+from primer.redact import redacted_text
+from primer.stopping import StopSignal
+from primer.tracking.heartbeat import Heartbeat
 from primer.tracking.journal import Journal
 
 if TYPE_CHECKING:
@@ -24,39 +30,46 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 
 
-def main(config_path: Path) -> int:
+def main(config_path: Path, *, is_foreground: bool = False) -> int:
     """Train what the config names and return the exit code; never raises."""
     folder = config_path.parent
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
-    with Journal(folder) as journal:
+    parent = None if is_foreground else os.getppid()
+    with Journal(folder) as journal, Heartbeat(journal, parent=parent):
         try:
-            work(yaml.safe_load(config_path.read_text()), folder, journal)
+            with StopSignal(is_impatient=is_foreground) as stop:
+                work(yaml.safe_load(config_path.read_text()), folder, journal, stop)
         except BaseException as error:
             return _ended_by(error, journal)
     return 0
 
 
 def _ended_by(error: BaseException, journal: Journal) -> int:
-    trace = traceback.format_exc()
+    if isinstance(error, Stopped):
+        return error.exit_code
+    trace = redacted_text(traceback.format_exc())
     sys.stderr.write(trace)
-    journal.write("error", type=type(error).__name__, message=str(error), traceback=trace)
+    try:
+        message = redacted_text(str(error))
+        journal.write("error", type=type(error).__name__, message=message, traceback=trace)
+    except (JournalError, OSError):
+        return os.EX_IOERR
     if isinstance(error, UsageError):
         return error.exit_code
-    if isinstance(error, SystemExit) and error.code in (130, 143):  # a signal that the command line caught
-        return int(error.code)
-    causes = (error, error.__context__)  # Lightning turns Ctrl-C into an exit
-    return 130 if any(isinstance(cause, KeyboardInterrupt) for cause in causes) else 1
+    return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def work(config: Config, folder: Path, journal: Journal) -> None:
+def work(config: Config, folder: Path, journal: Journal, stop: StopSignal) -> None:
     """Read the data, then import torch, then train, test and save."""
+    if "trust" in config:  # it is from elsewhere
+        check_objects(config, config["trust"])
     dataset: Dataset = build(config["data"], "data")
     check_task(config, dataset.task)
     journal.write("data", **_facts(config, dataset))
     from primer.fitting import fit
 
-    fit(config, dataset, folder, journal)
+    fit(config, dataset, folder, journal, stop)
 
 
 def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:

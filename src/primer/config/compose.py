@@ -16,7 +16,8 @@ from primer.errors import ConfigError
 def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> dict[str, Any]:
     """The whole config that `overrides` ask for, checked and frozen to plain data.
 
-    Beside the keys of `conf/train.yaml` it holds `switches`: which option each group stands at.
+    Beside the keys of `conf/train.yaml` it holds `switches`: which option each group stands at, and `typed`:
+    what was asked for, in words.
     Raises ConfigError, one or two lines, when anything about it is wrong.
 
     >>> config = compose(["activation=custom_relu", "optimizer.lr=0.1"])
@@ -31,7 +32,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     tree, switches = compose_tree(chosen, config_dir)
     for setting in settings:
         set_key(tree, setting, switches)
-    config = {"switches": switches, **frozen(tree, settings)}
+    directory = None if config_dir is None else str(Path(config_dir).absolute())
+    asked = {"overrides": list(overrides), "config_dir": directory}
+    config = {"switches": switches, **frozen(tree, settings), "typed": asked}
     typed = {setting.key_or_group for setting in settings}
     if "max_steps" in typed and "max_epochs" not in typed and config["max_steps"] is not None:
         config["max_epochs"] = None  # who asks for steps does not mean the default number of epochs, too

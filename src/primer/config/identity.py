@@ -7,8 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Where a run is kept and what it is called do not change what it computes.
-VOLATILE = ("name", "tracking")
+# Where a run is kept, how often, and what it is called do not change what it computes.
+VOLATILE = ("name", "tracking", "typed", "trust", "checkpoint_every_n_steps", "checkpoint_every_n_minutes")
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:

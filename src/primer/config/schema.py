@@ -61,6 +61,14 @@ class Train:
     monitor: str = key("metric that decides which checkpoint is best, and early stopping")
     patience: int | None = key("validations without improvement before stopping; null: never", at_least=1)
     log_every_n_steps: int = key("record train/loss every n optimizer steps", at_least=1)
+    checkpoint_every_n_steps: int | None = key("save every n steps; null: by the minutes", at_least=1)
+    checkpoint_every_n_minutes: float | None = key(
+        "save when so much time went by since the last; a kill loses no more", above=0
+    )
+    on_nonfinite: str = key(
+        "a loss or gradient that is not finite: end the run, skip the update, train on",
+        one_of=("stop", "skip", "ignore"),
+    )
     deterministic: bool = key("same command, same bits; false: faster on some GPUs")
 
 

@@ -1,135 +1,112 @@
 """The courier: ships a run's journal to MLflow while it grows, off the training process.
 
-It holds no state but its place in the journal, so a journal can be shipped again from the start: MLflow
-keeps a point that it already has once.
+Training never waits for it, and what it can't ship stays in the journal: it tries again, later and later,
+and `primer sync` does when the run is over.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from primer.tracking.journal import Follower, Record
-from primer.tracking.uri import tracking_uri, without_password
-
-if TYPE_CHECKING:
-    from primer.tracking.store import Store
+from primer.redact import redacted_text
+from primer.stopping import StopSignal
+from primer.tracking.journal import Record
+from primer.tracking.shipment import Shipment
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
-ARTIFACTS = ("config.yaml", "environment.json", "curves.parquet", "curves.png")
-RECEIPT = "mlflow.json"
+LONGEST_WAIT_S = 30.0  # chosen: between two tries
+GIVE_UP_AFTER_S, HURRIED_S = 30.0, 5.0  # chosen: without success, after the end
+# What an MLflow client says of a store, and what it means.
+REASONS = {
+    "Connection refused": "refuses connections",
+    "Read timed out|timed out": "does not answer in time",
+    r"too many (\d+) error": r"answers \1",
+    "failed with error code 40[13]": "refuses to let us in",
+    "not in a valid JSON": "answers what MLflow would not",
+    "Connection (aborted|broken)|reset by peer": "breaks off",
+    "database is locked": "is locked by another process",
+    "Name or service not known|Failed to resolve": "is an address that nobody knows",
+}
+FULL = ("database or disk is full", "No space left on device", "File too large", "disk I/O error")
 
 
 class Courier(threading.Thread):
-    """Ships one run folder, until its journal ends or `abandon` is called.
+    """Ships one run folder until its journal's end has arrived, or until `abandon` is called."""
 
-    The store is touched, and so created, once the worker has said that its parts fit and training starts.
-    """
-
-    def __init__(self, folder: Path, tracking: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, uri: str) -> None:
         super().__init__(name="courier", daemon=True)
-        self.run_id: str | None = None
-        self._folder = folder
-        self._tracking = tracking
+        self.trouble: str | None = None  # what the last try failed of
+        self._shipment = Shipment(folder, uri)
+        self._uri = redacted_text(uri)
         self._wake = threading.Event()
-        self._is_abandoned = False
+        self._is_over = self._has_warned = False
+        self._succeeded_at = time.monotonic()
 
-    def finish(self, timeout_s: float | None = None) -> str | None:
-        """Wait until everything up to the journal's `end` is shipped; returns the run id, if there is one."""
+    @property
+    def is_out_of_room(self) -> bool:
+        """Whether the store's disk is full."""
+        return self.trouble is not None and any(words in self.trouble for words in FULL)
+
+    @property
+    def trouble_with(self) -> str:
+        """Where the trouble is and what it is, in a line."""
+        return f"{self._uri} {self.trouble}"
+
+    def finish(self, stop: StopSignal, end: Record, *, is_hurried: bool) -> bool:
+        """Wait for the journal's `end` to arrive, and say whether it did.
+
+        Gives up at a signal, or when nothing arrives for a while.
+        """
+        begun_at, num_signals = time.monotonic(), stop.num_received
+        is_absent = self.trouble is not None and self._shipment.run_id is None
+        within_s = HURRIED_S if is_hurried or is_absent else GIVE_UP_AFTER_S
+        self._shipment.end = end
         self._wake.set()
-        self.join(timeout_s)
-        if self.is_alive():
-            print(f"primer: not all of it is in MLflow yet; {self._folder} holds it", file=sys.stderr)
-        return self.run_id
+        while self.is_alive() and stop.num_received == num_signals:
+            if time.monotonic() - max(begun_at, self._succeeded_at) > within_s:
+                break
+            self.join(0.05)
+        self._is_over = True
+        self._wake.set()
+        return self._shipment.has_arrived
 
     def abandon(self) -> None:
-        """Create nothing: the question was wrong."""
-        self._is_abandoned = True
+        """Ship nothing more: the question was wrong."""
+        self._is_over = True
         self._wake.set()
         self.join()
 
     def run(self) -> None:
-        try:
-            self._ship()
-        except Exception as error:  # a run is not lost because its record could not be sent
-            reason = without_password(str(error) or type(error).__name__).splitlines()[0]
-            print(f"primer: not all of it is in MLflow: {reason}; {self._folder} holds it", file=sys.stderr)
+        wait_s = SHIP_EVERY_S
+        while not self._is_over and not self._shipment.has_arrived:
+            try:
+                if self._shipment.advance():
+                    self._succeeded_at = time.monotonic()
+                wait_s, self.trouble = SHIP_EVERY_S, None
+            except Exception as error:  # a run is not lost because its record could not be sent
+                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
+                self._failed(error)
+            if not self._shipment.has_arrived:
+                self._wake.wait(wait_s)
+                self._wake.clear()
 
-    def _ship(self) -> None:
-        follower = Follower(self._folder)
-        records: list[Record] = []
-        self._read_until("data", follower, records)
-        from primer.tracking.store import Store  # 1.5 s, while the worker imports torch
-
-        self._read_until("start", follower, records)
-        if self._is_abandoned:
-            return
-        run = TrackedRun(Store(tracking_uri(self._tracking["uri"])), self._folder)
-        self.run_id = run.create(records[0], self._tracking["experiment"])
-        while True:
-            run.ship(records)
-            if any(record["kind"] == "end" for record in records):
-                return
-            self._wake.wait(SHIP_EVERY_S)
-            records = list(follower.new())
-
-    def _read_until(self, kind: str, follower: Follower, records: list[Record]) -> None:
-        """Read on until there is a record of that kind, or of the run's end."""
-        while not self._is_abandoned and not any(record["kind"] in (kind, "end") for record in records):
-            self._wake.wait(SHIP_EVERY_S)
-            records += follower.new()
+    def _failed(self, error: Exception) -> None:
+        self.trouble = reason_of(error)
+        if not self._has_warned:
+            self._has_warned = True
+            rest = "nothing is lost: it is tried again, and primer sync sends what is left"
+            print(f"primer: {self.trouble_with}; {rest}", file=sys.stderr)
 
 
-class TrackedRun:
-    """One run in an MLflow store, and what each kind of journal record means for it."""
-
-    def __init__(self, store: Store, folder: Path) -> None:
-        self._store = store
-        self._folder = folder
-        self._run_id = self._experiment_id = ""
-        self._last_step = 0
-
-    def create(self, header: Record, experiment: str) -> str:
-        """Create the run that a journal's first record describes; returns its id."""
-        self._experiment_id = self._store.experiment(experiment)
-        self._run_id = self._store.create_run(self._experiment_id, header)
-        receipt = {"run_id": self._run_id, "experiment_id": self._experiment_id}
-        (self._folder / RECEIPT).write_text(json.dumps(receipt))
-        return self._run_id
-
-    def ship(self, records: list[Record]) -> None:
-        """Bring records to the store, in their order but for points, which go together."""
-        points = [record for record in records if record["kind"] == "points"]
-        if points:
-            self._last_step = points[-1]["steps"][-1]
-            self._store.log_points(self._run_id, points)
-        for record in records:
-            if record["kind"] == "data":
-                self._store.log_dataset(self._run_id, record)
-                self._store.log_params(self._run_id, {"criterion": record["criterion"]})
-            elif record["kind"] == "start":
-                facts = {
-                    f"primer.{name}": str(record[name]) for name in ("num_params", "device", "num_threads")
-                }
-                self._store.log_tags(self._run_id, facts)
-            elif record["kind"] == "warning":
-                self._store.log_tags(self._run_id, {"primer.warning": record["message"]})
-            elif record["kind"] == "end":
-                self._end(record)
-
-    def _end(self, record: Record) -> None:
-        artifacts = [self._folder / name for name in ARTIFACTS]
-        if record["error"]:
-            self._store.log_tags(self._run_id, {"primer.error": record["error"]})
-            artifacts.append(self._folder / "worker.log")
-        for path in artifacts:
-            if path.exists():
-                self._store.log_artifact(self._run_id, path)
-        model = self._folder / "model"
-        if (model / "MLmodel").exists():
-            self._store.log_model(self._run_id, self._experiment_id, model, self._last_step)
-        self._store.end(self._run_id, record["status"], time.time_ns() // 1_000_000)
+def reason_of(error: Exception) -> str:
+    """What is wrong with a store, in a few words, without secrets."""
+    text = redacted_text(str(error)).strip()
+    for pattern, reason in REASONS.items():
+        found = re.search(pattern, text)
+        if found:
+            return found.expand(reason)
+    return f"raises {type(error).__name__}: {text.partition(chr(10))[0][:200]}"

@@ -1,14 +1,27 @@
-"""Facts about where a run happened: the code's commit, the packages, the machine."""
+"""Facts about where a run happened: the code's commit and changes, the packages, the machine."""
 
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib import metadata
 from typing import Any
+
+from primer.redact import redacted_text
+from primer.tracking import tags
+
+COMMIT = "mlflow.source.git.commit"
+LARGEST_PATCH = 10_000_000  # chosen, in bytes: a larger one is data, not code
+
+
+def host() -> str:
+    """The name of this machine."""
+    return platform.node()
 
 
 def source_facts() -> dict[str, str]:
@@ -21,22 +34,50 @@ def source_facts() -> dict[str, str]:
 
 
 def git_facts() -> dict[str, str]:
-    """Tags for the commit of the working directory and whether it has changes; none outside git."""
+    """Tags for the commit of the working directory and what is not committed; none outside git."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    dirty = "true" if changes else "false"
-    return {"mlflow.source.git.commit": commit, "primer.git.dirty": dirty}
+    facts = {COMMIT: commit.strip()}
+    remote = _git("config", "--get", "remote.origin.url")
+    if remote:
+        facts["mlflow.source.git.repoURL"] = redacted_text(remote.strip())
+    patch = _patch()
+    digest = {tags.PATCH: hashlib.sha256(patch.encode()).hexdigest()[:16]} if patch else {}
+    return facts | {tags.DIRTY: "true" if patch else "false"} | digest
+
+
+def git_patch() -> str:
+    """What is not committed in the working directory, as a patch without secrets; empty where all is."""
+    patch = _patch()
+    return "" if len(patch) > LARGEST_PATCH else redacted_text(patch)
+
+
+def changed_since(commit: str) -> list[str]:
+    """The files below the working directory's repository that differ from a commit: `+3 -1 src/net.py`.
+
+    Empty where git does not know the commit.
+    """
+    if not re.fullmatch("[0-9a-f]{40}", commit):  # it may come from elsewhere: no option, no range
+        return []
+    numbers = _git("diff", "--numstat", "--no-ext-diff", commit) or ""
+    rows = [line.split("\t") for line in numbers.splitlines()]
+    return [f"+{added} -{removed} {file}" for added, removed, file in rows]
+
+
+def _patch() -> str:
+    return _git("diff", "HEAD", "--no-color", "--no-ext-diff") or ""
 
 
 def _git(*arguments: str) -> str | None:
     try:
         # a network filesystem can make git slow; a run does not wait for it
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, errors="replace", timeout=5, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout
 
 
 def environment() -> dict[str, Any]:
@@ -46,6 +87,7 @@ def environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
+        "host": host(),
         "num_cpus": os.cpu_count(),
         "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
     }

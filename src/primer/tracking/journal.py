@@ -4,18 +4,22 @@ One record a line: the CRC-32 of the text as 8 hex digits, a space, the record a
 `kind`; points carry their own timestamps, since MLflow keeps one row for an identical (key, timestamp,
 step, value), so that shipping a journal twice doubles nothing.
 
-    kind      written by  holds
-    run       controller  name, params, tags, time: what to call the run
-    data      worker      what it trains on; the question was sound from here on
-    start     worker      num_steps, num_params, device, num_threads: its parts fit, it trains
-    points    worker      key, steps, times (ms since 1970), values
-    warning   worker      message: the run goes on
-    error     worker      type, message, traceback
-    end       controller  status, error, duration_s
+    kind        written by  holds
+    run         controller  id, name, params, tags, time: what to call the run
+    resume      controller  time, params, tags, changes: another attempt begins
+    data        worker      what it trains on; the question was sound from here on
+    start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains
+    points      worker      key, steps, times (ms since 1970), values
+    checkpoint  worker      step, file
+    alive       worker      time, where nothing else was written for a while
+    warning     worker      message: the run goes on
+    error       worker      type, message, traceback
+    end         controller  status, error, duration_s
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import zlib
@@ -24,7 +28,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from primer.errors import JournalError
+
 NAME = "journal"
+RESERVE, RESERVE_BYTES = ".reserve", 1 << 16  # given back when the disk is full, so that the end fits
 Record = dict[str, Any]
 
 
@@ -38,18 +45,38 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._file = (folder / NAME).open("a+b", buffering=0)
-        if self._file.seek(0, os.SEEK_END) and not self._ends_whole():
-            self._file.write(b"\n")  # a torn record stays a bad line of its own
+        self._is_torn = bool(self._file.seek(0, os.SEEK_END)) and not self._ends_whole()
 
     def _ends_whole(self) -> bool:
         self._file.seek(-1, os.SEEK_END)
         return self._file.read(1) == b"\n"
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one record; it survives the end of this process from here on."""
+        """Append one record; it survives the end of this process from here on.
+
+        Raises JournalError when it can't be written whole, as on a full disk.
+        """
         text = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
-        self._file.write(b"%08x %s\n" % (zlib.crc32(text), text))
+        line = b"%08x %s\n" % (zlib.crc32(text), text)
+        reserve = self.folder / RESERVE
+        try:
+            self._append(line)
+        except OSError as error:
+            if kind not in ("error", "end") or not reserve.exists():
+                raise JournalError(f"{self.folder / NAME}: {error.strerror}") from error
+            reserve.unlink()
+            self._append(line)
+
+    def _append(self, line: bytes) -> None:
+        if self._is_torn:
+            line = b"\n" + line  # a torn record stays a bad line of its own
+        num_written = self._file.write(line)
+        if num_written != len(line):
+            self._is_torn = self._is_torn or num_written > 0
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._is_torn = False
 
     def sync(self) -> None:
         """Wait until what was written survives the end of this machine, too."""
@@ -69,23 +96,33 @@ class Journal:
         self.close()
 
 
+def reserve_room(folder: Path) -> None:
+    """Keep some of the disk for the records of a run's end."""
+    (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+
+
+def give_room_back(folder: Path) -> None:
+    """The run has ended."""
+    (folder / RESERVE).unlink(missing_ok=True)
+
+
 class Follower:
     """Read a journal while it grows: each call returns the whole records that are new."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, offset: int = 0) -> None:
+        self.offset = offset  # bytes read
         self._path = folder / NAME
-        self._offset = 0
 
     def new(self) -> Iterator[Record]:
         """The records written since the last call; a torn tail waits, a damaged line is left out."""
         if not self._path.exists():
             return
         with self._path.open("rb") as file:
-            file.seek(self._offset)
+            file.seek(self.offset)
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                self._offset += len(line)
+                self.offset += len(line)
                 record = _parse(line)
                 if record is not None:
                     yield record
@@ -102,3 +139,22 @@ def _parse(line: bytes) -> Record | None:
 def read(folder: Path) -> list[Record]:
     """All whole records of a run folder's journal."""
     return list(Follower(folder).new())
+
+
+def last_record(folder: Path) -> Record | None:
+    """The last whole record, without reading all of a long journal."""
+    with (folder / NAME).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        for tail in (1 << 16, size):
+            file.seek(max(0, size - tail))
+            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
+            records = [record for line in lines if (record := _parse(line)) is not None]
+            if records:
+                return records[-1]
+    return None
+
+
+def last_attempt(records: list[Record]) -> list[Record]:
+    """The records since the run was begun, or resumed for the last time."""
+    begun = [index for index, record in enumerate(records) if record["kind"] in ("run", "resume")]
+    return records[begun[-1] :] if begun else records

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -20,15 +22,23 @@ from mlflow.entities import (
     LoggedModelStatus,
     Metric,
     Param,
+    Run,
     RunTag,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from primer.tracking.journal import Record
+from primer.tracking.tags import DRIFT, ID, NONFINITE, SHIPPED
 from primer.tracking.uri import SQLITE, sqlite_path
 
 MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request: mlflow.utils.validation
+# MLflow's own seven retries hold a call for four minutes (measured); whoever calls this store tries again
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 class Store:
@@ -37,6 +47,8 @@ class Store:
     def __init__(self, uri: str) -> None:
         for noisy in ("mlflow.store.db.utils", "alembic"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
         self.uri = uri
         if uri.startswith(SQLITE):
             path = sqlite_path(uri)
@@ -73,30 +85,89 @@ class Store:
         root = sqlite_path(self.uri).parent / "mlartifacts"
         return (root / re.sub(r"[^\w-]+", "_", experiment)).as_uri()
 
+    def find_runs(self, experiment_id: str, key: str) -> list[Run]:
+        """The runs that a journal with that id is shipped to: one, or none.
+
+        More than one where a server answered a request to create it so late that it was asked again.
+        """
+        found = self.client.search_runs([experiment_id], f"tags.`{ID}` = '{key}'")
+        return sorted(found, key=lambda run: (SHIPPED not in run.data.tags, run.info.run_id))
+
+    def tags(self, run_id: str) -> dict[str, str] | None:
+        """The tags of a run; None where there is no such run."""
+        try:
+            return dict(self.client.get_run(run_id).data.tags)
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def points(self, run_id: str) -> dict[tuple[str, int], float]:
+        """Every point of a run: (metric, step) -> value."""
+        metrics = self.client.get_run(run_id).data.metrics
+        histories = {key: self.client.get_metric_history(run_id, key) for key in metrics}
+        return {(key, point.step): point.value for key, points in histories.items() for point in points}
+
+    def digest(self, run_id: str) -> str | None:
+        """The digest of the data that a run trained on."""
+        inputs = self.client.get_run(run_id).inputs
+        return str(inputs.dataset_inputs[0].dataset.digest) if inputs and inputs.dataset_inputs else None
+
+    def experiment_of(self, run_id: str) -> str:
+        """The name of a run's experiment."""
+        experiment_id = self.client.get_run(run_id).info.experiment_id
+        return str(self.client.get_experiment(experiment_id).name)
+
+    def fetch(self, run_id: str, artifact: str, folder: Path) -> Path | None:
+        """Copy an artifact of a run into a folder; None where there is none."""
+        if artifact not in [file.path for file in self.client.list_artifacts(run_id)]:
+            return None
+        return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
+
     def create_run(self, experiment_id: str, header: Record) -> str:
         """Create the run that a journal's first record describes; returns its id."""
+        tags = header["tags"] | {ID: header["id"]}
         run = self.client.create_run(
-            experiment_id, start_time=header["time"], run_name=header["name"], tags=header["tags"]
+            experiment_id, start_time=header["time"], run_name=header["name"], tags=tags
         )
-        run_id = str(run.info.run_id)
-        self.log_params(run_id, header["params"])
-        return run_id
+        return str(run.info.run_id)
+
+    def delete_doubles(self, experiment_id: str, key: str) -> None:
+        """Delete all but the first of the runs that a journal was shipped to."""
+        for run in self.find_runs(experiment_id, key)[1:]:
+            self.client.delete_run(run.info.run_id)
 
     def log_params(self, run_id: str, params: dict[str, Any]) -> None:
-        """Log params, whole, whatever their number."""
-        entities = [Param(key, _text(value)) for key, value in params.items()]
-        for batch in _chunks(entities, MAX_PARAMS):
+        """Log params, whole, whatever their number; one that is logged with another value becomes a tag."""
+        logged = self.client.get_run(run_id).data.params
+        texts = {key: _text(value) for key, value in params.items()}
+        drift = {
+            f"{DRIFT}{key}": f"{logged[key]} -> {text}"
+            for key, text in texts.items()
+            if logged.get(key, text) != text
+        }
+        new = [Param(key, text) for key, text in texts.items() if key not in logged]
+        for batch in _chunks(new, MAX_PARAMS):
             self.client.log_batch(run_id, params=batch)
+        if drift:
+            self.log_tags(run_id, drift)
 
     def log_points(self, run_id: str, records: list[Record]) -> None:
-        """Log the points of some records; a point logged twice is kept once."""
+        """Log the points of some records; a point logged twice is kept once.
+
+        MLflow would keep an infinite value as 1.797e308; a tag says where the first is.
+        """
         metrics = [
             Metric(record["key"], value, time, step)
             for record in records
             for step, time, value in zip(record["steps"], record["times"], record["values"], strict=True)
         ]
-        for batch in _chunks(metrics, MAX_METRICS):
+        for batch in _chunks([metric for metric in metrics if math.isfinite(metric.value)], MAX_METRICS):
             self.client.log_batch(run_id, metrics=batch)
+        nonfinite = next((metric for metric in metrics if not math.isfinite(metric.value)), None)
+        if nonfinite:
+            text = f"{nonfinite.key} is {nonfinite.value} at step {nonfinite.step}"
+            self.log_tags(run_id, {NONFINITE: text})
 
     def log_tags(self, run_id: str, tags: dict[str, str]) -> None:
         """Set tags."""
@@ -114,11 +185,19 @@ class Store:
             profile=json.dumps({"num_rows": record["num_rows"], "task": record["task"]}),
         )
         context = InputTag("mlflow.data.context", "training")
+        if self.digest(run_id) == record["digest"]:
+            return  # of an earlier attempt; MLflow raises at a second time
         self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
 
     def log_model(self, run_id: str, experiment_id: str, folder: Path, step: int) -> None:
         """Log a saved model as the run's, ready to be loaded and served."""
-        model = self.client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
+        mine = f"source_run_id = '{run_id}'"
+        models = self.client.search_logged_models([experiment_id], mine, max_results=1)
+        model = (
+            models[0]
+            if models
+            else self.client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
+        )
         saved = Model.load(folder)
         saved.run_id, saved.model_id = run_id, model.model_id
         saved.save(folder / "MLmodel")
@@ -129,6 +208,10 @@ class Store:
     def log_artifact(self, run_id: str, path: Path) -> None:
         """Copy a file to the run's artifacts."""
         self.client.log_artifact(run_id, str(path))
+
+    def reopen(self, run_id: str) -> None:
+        """Say that a run that had ended goes on."""
+        self.client.update_run(run_id, status="RUNNING")
 
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Say how the run ended."""

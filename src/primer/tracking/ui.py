@@ -6,7 +6,8 @@ import os
 import sys
 
 from primer.errors import ConfigError
-from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri, without_password
+from primer.redact import redacted_text
+from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
 
 
 def serve(port: int) -> None:
@@ -16,7 +17,7 @@ def serve(port: int) -> None:
     """
     uri = tracking_uri(None)
     if uri.startswith("http"):
-        print(f"$MLFLOW_TRACKING_URI is a server, which has the page: {without_password(uri)}")
+        print(f"$MLFLOW_TRACKING_URI is a server, which has the page: {redacted_text(uri)}")
         return
     if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
         raise ConfigError(

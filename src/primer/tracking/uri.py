@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+from typing import Any
 
 SQLITE = "sqlite:///"
 
@@ -19,15 +19,9 @@ def tracking_uri(configured: str | None) -> str:
     return f"{SQLITE}{sqlite_path(uri)}" if uri.startswith(SQLITE) else uri
 
 
-def without_password(text: str) -> str:
-    """The text without the user and password that an address in it may carry.
-
-    >>> without_password("no answer from http://me:secret@host:5000/api")
-    'no answer from http://host:5000/api'
-    >>> without_password("http://me:p@ss@host")
-    'http://host'
-    """
-    return re.sub(r"//[^/\s]+@", "//", text)
+def uri_of(config: dict[str, Any]) -> str:
+    """The store that a run with this config goes to."""
+    return tracking_uri(config["tracking"].get("uri"))
 
 
 def sqlite_path(uri: str) -> Path:

@@ -57,6 +57,7 @@ class Batches:
         self.batch_size = min(batch_size, len(split))
         self.num_parts = num_parts
         self.sampler = SampleOrder(len(split), seed=seed if len(split) > batch_size else None)
+        self._num_rows_done = 0
 
     @classmethod
     def whole(cls, split: Split, *, can_be_cut: bool = True) -> Batches:
@@ -70,12 +71,21 @@ class Batches:
         return full * len(self._parts(self.batch_size)) + (len(self._parts(rest)) if rest else 0)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in torch.split(self.sampler.order(), self.batch_size):
+        done, self._num_rows_done = self._num_rows_done, 0
+        for rows in torch.split(self.sampler.order()[done:], self.batch_size):
             start = 0
             for size in self._parts(len(rows)):
                 part = rows[start : start + size]
                 start += size
                 yield self.x[part], self.y[part], len(rows)
+
+    def state_dict(self) -> dict[str, int]:
+        """Asked for by Lightning; what is restored follows from the step (`training.position`)."""
+        return {"num_rows": 0}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the rows of the next epoch that are done already."""
+        self._num_rows_done = state["num_rows"]
 
     def _parts(self, num_rows: int) -> list[int]:
         sizes = [len(part) for part in np.array_split(np.empty(num_rows), self.num_parts)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -10,12 +9,13 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from primer.errors import RunError
 from primer.tracking.journal import Journal
 from primer.training.metrics import is_falling
 from primer.training.module import TrainingModule
 
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
+
+Recorded = dict[tuple[str, int], float]
 
 
 def now_ms() -> int:
@@ -27,20 +27,30 @@ class Recorder(Callback):
     """Record `train/loss` of every optimizer step, each validation, and the best and final numbers.
 
     Step k is the k-th optimizer step; its loss is the one before its update. Losses stay tensors until a
-    flush, so that a GPU is not waited for at every step.
+    flush, so that a GPU is not waited for at every step. A point that is `recorded` already, before the
+    run was resumed, keeps its first time; that it comes out the same again is checked.
     """
 
-    def __init__(self, journal: Journal, *, num_steps: int, every_n_steps: int) -> None:
+    def __init__(
+        self, journal: Journal, *, num_steps: int, every_n_steps: int, recorded: Recorded | None = None
+    ) -> None:
         self.journal = journal
         self.num_steps = num_steps
         self.every_n_steps = every_n_steps
         self.best: dict[str, float] = {}
         self.final: dict[str, float] = {}
+        self._recorded = recorded or {}
         self._losses: list[Tensor] = []
         self._steps: list[int] = []
         self._times: list[int] = []
         self._step = 0
         self._next_flush = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": dict(self.best), "final": dict(self.final), "step": self._step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.final, self._step = state_dict["best"], state_dict["final"], state_dict["step"]
 
     def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
         assert isinstance(module, TrainingModule)
@@ -59,18 +69,15 @@ class Recorder(Callback):
             self.flush()
 
     def flush(self) -> None:
-        """Move the losses kept so far to the journal; raise RunError at the first that is not finite."""
+        """Move the losses kept so far to the journal."""
         self._next_flush = time.monotonic() + FLUSH_EVERY_S
         if not self._losses:
             return
         values = torch.stack(self._losses).double().tolist()
         steps, times = self._steps, self._times
         self._losses, self._steps, self._times = [], [], []
-        self.journal.write("points", key="train/loss", steps=steps, times=times, values=values)
         self.final["train/loss"] = values[-1]
-        for step, value in zip(steps, values, strict=True):
-            if not math.isfinite(value):
-                raise RunError(f"train/loss is {value} at step {step}: try a smaller optimizer.lr")
+        self._write("train/loss", steps, times, values)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
@@ -82,20 +89,19 @@ class Recorder(Callback):
             self.final[key] = value
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self.flush()  # a loss that is not finite ends the run before it is tested or saved
+        self.flush()
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.write_all(module.evaluated)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, RunError):
-            self.flush()
+        self.flush()
 
     def write_all(self, values: dict[str, float]) -> None:
         """Record several metrics at the step reached."""
         for key, value in values.items():
-            self.journal.write("points", key=key, steps=[self._step], times=[now_ms()], values=[value])
+            self._write(key, [self._step], [now_ms()], [value])
 
     def write_summary(self) -> None:
         """Record `best/...` and `final/...`, which MLflow's tables can sort by."""
@@ -103,3 +109,23 @@ class Recorder(Callback):
         self.write_all({f"final/{key}": value for key, value in self.final.items()})
         self.write_all({f"best/{key}": value for key, value in self.best.items()})
         self.journal.sync()
+
+    def _write(self, key: str, steps: list[int], times: list[int], values: list[float]) -> None:
+        if self._recorded:
+            steps, times, values = self._left_over(key, steps, times, values)
+        if steps:
+            self.journal.write("points", key=key, steps=steps, times=times, values=values)
+
+    def _left_over(
+        self, key: str, steps: list[int], times: list[int], values: list[float]
+    ) -> tuple[list[int], list[int], list[float]]:
+        """The points that are not recorded yet."""
+        new = []
+        for index, (step, value) in enumerate(zip(steps, values, strict=True)):
+            before = self._recorded.pop((key, step), None)
+            if before is None:
+                new.append(index)
+            elif before != value and not (before != before and value != value):
+                message = f"{key} at step {step} was {before} before the run was resumed, and is {value} now"
+                self.journal.write("warning", message=message)
+        return [steps[i] for i in new], [times[i] for i in new], [values[i] for i in new]

@@ -20,17 +20,6 @@ PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64":
 SMALL_STEP_FLOPS = 1e8  # measured on 2 cores: below it a second thread saves at most a fifth of a step
 
 
-def num_steps_of(num_rows: int, *, batch_size: int, max_epochs: int | None, max_steps: int | None) -> int:
-    """Optimizer steps that a run takes, if nothing stops it early.
-
-    >>> num_steps_of(100, batch_size=32, max_epochs=3, max_steps=None)
-    12
-    """
-    per_epoch = -(-num_rows // batch_size)
-    limits = [max_steps, None if max_epochs is None else max_epochs * per_epoch]
-    return min(limit for limit in limits if limit is not None)
-
-
 def use_threads(num_threads: int | None, *, num_params: int, batch_size: int) -> int:
     """Set torch's CPU threads, by the size of a step where no number is given; returns the number.
 
@@ -54,10 +43,12 @@ def best_and_stopping(folder: Path, *, monitor: str, patience: int | None) -> li
         mode=mode,
         enable_version_counter=False,
         auto_insert_metric_name=False,
+        save_on_train_epoch_end=False,  # with the validation, so that a checkpoint after it knows
     )
     if patience is None:
         return [best]
-    return [best, EarlyStopping(monitor, patience=patience, mode=mode)]
+    stopping = EarlyStopping(monitor, patience=patience, mode=mode, check_on_train_epoch_end=False)
+    return [best, stopping]
 
 
 def make_trainer(
@@ -93,7 +84,6 @@ def make_trainer(
         plugins=[VerifiedCheckpointIO()],
         default_root_dir=folder,
         logger=False,
-        enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -108,6 +98,7 @@ def silence_lightning() -> None:
     for message in (
         "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 with torch 2.13
         "You defined a `validation_step` but have no `val_dataloader`",  # data=primer has none
+        "Checkpoint directory .* exists and is not empty",  # a resumed run's own
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 

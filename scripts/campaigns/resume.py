@@ -1,0 +1,88 @@
+"""Every run of the tests killed in every step and resumed; and faults planted in what resuming restores."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from resuming import CASES, NUM_STEPS, begin, conf_dir, put, unlike, work_in
+
+from primer.training import checkpointer
+from primer.training.batches import Batches
+from primer.training.recorder import Recorder
+
+FAULTS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
+    "generators": ("dropout", [(checkpointer, "set_random_state")]),
+    "position": ("shuffled", [(Batches, "load_state_dict")]),
+    "optimizer": ("momentum", [(_CheckpointConnector, "restore_optimizers")]),
+    "scheduler": ("adam_scheduler", [(_CheckpointConnector, "restore_lr_schedulers")]),
+    "best so far": ("unsteady", [(Recorder, "load_state_dict"), (ModelCheckpoint, "load_state_dict")]),
+}
+KILLED_AT = 43  # its newest checkpoint is in the middle of an epoch
+
+
+def main(root: Path, sample: int | None) -> bool:
+    """Whether all is bitwise, and every planted fault was seen."""
+    config_dir = conf_dir(root / "conf")
+    bases = {name: _undisturbed(root / name / "base", config_dir, name) for name in CASES}
+    steps = range(1, NUM_STEPS + 1)
+    if sample:
+        steps = steps[:: max(1, NUM_STEPS // sample)][:sample]
+    num_bitwise = num_all = 0
+    for name, base in bases.items():
+        found = [_differences(root / name / str(step), config_dir, name, step, base) for step in steps]
+        num_same = sum(not differences for differences in found)
+        for step, differences in zip(steps, found, strict=True):
+            if differences:
+                print(f"  {name}, killed in step {step}: {differences[:3]}", flush=True)
+        num_bitwise, num_all = num_bitwise + num_same, num_all + len(found)
+    print(f"resume: {num_bitwise} of {num_all} bitwise ({len(CASES)} kinds of run)", flush=True)
+    num_seen = 0
+    for fault, (name, parts) in FAULTS.items():
+        with ExitStack() as planted:
+            plant = functools.partial(_plant, parts, planted)
+            found = _differences(root / fault, config_dir, name, KILLED_AT, bases[name], plant)
+        num_seen += bool(found)
+        print(f"  not restored, {fault}: {found[:1] or 'NOT SEEN'}", flush=True)
+    print(f"resume: {num_seen} of {len(FAULTS)} planted faults seen", flush=True)
+    return num_bitwise == num_all and num_seen == len(FAULTS)
+
+
+def _plant(parts: list[tuple[Any, str]], planted: ExitStack) -> None:
+    for owner, name in parts:
+        planted.enter_context(put(owner, name, _nothing))
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """In place of what restores something."""
+
+
+def _undisturbed(folder: Path, config_dir: Path, name: str) -> Path:
+    begin(folder, *CASES[name], config_dir=config_dir)
+    assert work_in(folder) == 0, (folder / "worker.log").read_text()
+    return folder
+
+
+def _differences(
+    folder: Path,
+    config_dir: Path,
+    name: str,
+    step: int,
+    base: Path,
+    plant: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """What a run that was killed in a step and resumed has not as the undisturbed one."""
+    begin(folder, *CASES[name], config_dir=config_dir)
+    num_parts = 3 if name == "parts" else 1
+    if work_in(folder, kill_at=step * num_parts) != -9:
+        return ["it was not killed"]
+    plant()
+    exit_code = work_in(folder)
+    if exit_code:
+        return [f"exit code {exit_code}: {(folder / 'worker.log').read_text()[-300:]}"]
+    return unlike(folder, base)

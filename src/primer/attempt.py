@@ -1,0 +1,59 @@
+"""One worker process: start it, show how it comes along, pass on a wish to stop, return its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from primer.progress import Progress
+from primer.stopping import StopSignal
+from primer.tracking.courier import Courier
+from primer.tracking.journal import Follower
+
+POLL_S = 0.05  # chosen: a progress bar that looks alive
+STOP_WITHIN_S = 8.0  # chosen: a worker that does not end by then is killed
+
+
+def train_in_worker(folder: Path, lock: int, stop: StopSignal, courier: Courier | None) -> int:
+    """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
+
+    The worker inherits the folder's lock. It is asked to stop when a signal came or the store's disk is
+    full, and killed at the second signal or when it takes too long.
+    """
+    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
+    # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
+    environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
+    follower = Follower(folder)
+    for _ in follower.new():
+        pass  # of earlier attempts
+    with (folder / "worker.log").open("ab") as log, Progress() as progress:
+        worker = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+        try:
+            told_at: float | None = None
+            while worker.poll() is None:
+                progress.show(follower.new())
+                is_wanted = stop.received is not None or (courier is not None and courier.is_out_of_room)
+                if is_wanted and told_at is None:
+                    worker.send_signal(stop.received or 15)
+                    told_at = time.monotonic()
+                if stop.num_received > 1 or (told_at and time.monotonic() - told_at > STOP_WITHIN_S):
+                    break
+                time.sleep(POLL_S)
+        finally:  # an error in here leaves no process behind
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+        progress.show(follower.new())
+    was_killed = worker.returncode < 0 and stop.received is not None
+    return -stop.received if was_killed and stop.received else worker.returncode

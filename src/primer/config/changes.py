@@ -1,0 +1,75 @@
+"""What overrides would change of a frozen config that has been run already."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from primer.config.compose import compose
+from primer.config.wording import shown
+from primer.errors import ConfigError
+
+Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new
+
+# What may change on the way without changing what was computed before; a longer run may be asked for.
+FREE = ("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite")
+LENGTH = ("max_steps", "max_epochs")
+
+
+def changes_of(config: dict[str, Any], overrides: Sequence[str]) -> Changes:
+    """What the overrides change, added to those that the config was composed from.
+
+    Both are composed now, and only their difference counts: a default that is another by now changes nothing.
+
+    >>> changes_of(compose(["max_steps=100"]), ["max_steps=200"])
+    {'max_steps': (100, 200)}
+    """
+    if not overrides:
+        return {}
+    typed = config["typed"]
+    before = dict(_leaves(compose(typed["overrides"], config_dir=typed["config_dir"])))
+    after = dict(_leaves(compose([*typed["overrides"], *overrides], config_dir=typed["config_dir"])))
+    keys = dict.fromkeys([*before, *after])
+    return {
+        key: (before.get(key), after.get(key))
+        for key in keys
+        if before.get(key) != after.get(key) and key.partition(".")[0] not in ("name", "typed")
+    }
+
+
+def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def with_changes(config: dict[str, Any], changes: Changes, overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of the config that has the new values, and says that they were asked for.
+
+    >>> with_changes({"seed": 1, "typed": {"overrides": []}}, {"seed": (1, 2)}, ["seed=2"])
+    {'seed': 2, 'typed': {'overrides': ['seed=2']}}
+    """
+    config = copy.deepcopy(config)
+    for key, (_, new) in changes.items():
+        group, _, name = key.rpartition(".")
+        node = config[group] if group else config
+        if new is None and group:
+            node.pop(name, None)
+        else:
+            node[name] = new
+    config["typed"]["overrides"] += overrides
+    return config
+
+
+def check_changes(changes: Changes) -> None:
+    """Raise ConfigError for what would change the past of a run."""
+    wrong = {key: values for key, values in changes.items() if key not in (*FREE, *LENGTH)}
+    if wrong:
+        told = ", ".join(f"{key} {shown(old)} -> {shown(new)}" for key, (old, new) in wrong.items())
+        raise ConfigError(
+            f"{told}: would change what was computed already; expected max_steps or max_epochs, "
+            f"or --fork, which begins a new run from the checkpoint"
+        )

@@ -1,0 +1,74 @@
+"""Which run is meant: by its folder, its id in MLflow, or `last`; and how the runs of this folder stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from primer.errors import UsageError
+from primer.folder import ROOT, is_running
+from primer.tracking.journal import NAME, Record, last_record, read
+from primer.tracking.shipment import id_of
+from primer.tracking.tags import FOLDER, HOST
+
+
+def run_folders(root: Path | None = None) -> list[Path]:
+    """All run folders below the working directory's `outputs`, oldest first."""
+    root = Path.cwd() / ROOT if root is None else root
+    return sorted(path.parent for path in root.glob(f"*/*/{NAME}"))
+
+
+def find_folder(run: str) -> Path:
+    """The folder of a run; raises UsageError where there is none.
+
+    An id is looked for in the run folders of this directory, then in the store.
+    """
+    if run == "last":
+        folders = run_folders()
+        if not folders:
+            raise UsageError(f"last: there is no run below {Path.cwd() / ROOT}")
+        return folders[-1]
+    path = Path(run)
+    if is_folder(run):
+        return path.absolute()
+    if path.exists():
+        raise UsageError(f"{run}: is no run folder; it holds no {NAME}")
+    for folder in run_folders():
+        if id_of(folder) == run:
+            return folder
+    return _folder_in_store(run)
+
+
+def _folder_in_store(run: str) -> Path:
+    from primer.tracking.store import Store
+    from primer.tracking.uri import tracking_uri
+
+    tags = Store(tracking_uri(None)).tags(run)
+    if tags is None:
+        raise UsageError(f"{run}: no run folder, and no run of that id in {ROOT} or in the store")
+    folder = Path(tags.get(FOLDER, ""))
+    if FOLDER not in tags or not (folder / NAME).exists() or id_of(folder) != run:
+        where = f"{tags.get(HOST, 'another machine')}:{tags.get(FOLDER, '?')}"
+        raise UsageError(f"{run}: its folder was {where}, which is not here; primer reproduce needs none")
+    return folder
+
+
+def is_folder(run: str) -> bool:
+    """Whether it is the path of a run folder."""
+    return (Path(run) / NAME).exists()
+
+
+def dead_runs(folders: list[Path]) -> Iterator[Path]:
+    """The run folders whose run has no end, and no process that works on it."""
+    for folder in folders:
+        last = last_record(folder)
+        if last and last["kind"] != "end" and not is_running(folder, header_of(folder)["tags"][HOST]):
+            yield folder
+
+
+def header_of(folder: Path) -> Record:
+    """The journal's first record."""
+    records = read(folder)
+    if not records or records[0]["kind"] != "run":
+        raise UsageError(f"{folder}: its journal does not begin with the run it is of")
+    return records[0]

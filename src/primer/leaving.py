@@ -1,0 +1,46 @@
+"""What a run leaves when it ends: curves, the traceback, a log without secrets, and its journal's end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from primer.ending import Ending
+from primer.errors import JournalError
+from primer.redact import redacted_text
+from primer.tracking import curves
+from primer.tracking.journal import Journal, Record, give_room_back, last_attempt, read
+
+
+def leave_files(folder: Path) -> None:
+    """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
+    try:
+        curves.write(folder)
+        errors = [record for record in last_attempt(read(folder)) if record["kind"] == "error"]
+        if errors:
+            (folder / "traceback.txt").write_text(errors[-1]["traceback"])
+        log = folder / "worker.log"
+        if log.exists():
+            text = log.read_text(errors="replace")
+            if redacted_text(text) != text:
+                log.write_text(redacted_text(text))
+    except Exception as error:
+        print(f"primer: {folder}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def write_end(folder: Path, ending: Ending, duration_s: float) -> Record:
+    """Write the journal's last record, and return it, also where it can't be written."""
+    end = {
+        "time": time.time_ns() // 1_000_000,
+        "status": ending.status,
+        "error": ending.error,
+        "duration_s": duration_s,
+    }
+    try:
+        with Journal(folder) as journal:
+            journal.write("end", **end)
+        give_room_back(folder)
+    except (JournalError, OSError) as error:
+        print(f"primer: {error}", file=sys.stderr)
+    return {"kind": "end", **end}

@@ -1,0 +1,98 @@
+"""A run that is to be repeated: its config, points and facts, from its folder or from a tracking store."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from primer.config.foreign import read_foreign
+from primer.errors import ConfigError, UsageError
+from primer.finding import header_of
+from primer.tracking.curves import curves_of
+from primer.tracking.journal import read
+from primer.tracking.shipment import id_of
+from primer.tracking.uri import tracking_uri
+
+LARGEST_FACTS = 1_000_000  # chosen, in bytes: environment.json has some 4 kB
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """What a run was: enough to run it again and to compare."""
+
+    run_id: str | None
+    config: dict[str, Any]
+    points: dict[tuple[str, int], float]
+    tags: dict[str, str]
+    environment: dict[str, Any]
+    digest: str | None
+
+
+def model_from_folder(folder: Path) -> ModelRun:
+    """One's own run, from its folder."""
+    records = read(folder)
+    begun = [record for record in records if record["kind"] in ("run", "resume")]
+    digests = [record["digest"] for record in records if record["kind"] == "data"]
+    threads = [record["num_threads"] for record in records if record["kind"] == "start"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    header_of(folder)
+    curves = curves_of(records)
+    return ModelRun(
+        run_id=id_of(folder),
+        config=_with_threads(config, threads[-1] if threads else None),
+        points={(key, s): v for key, curve in curves.items() for s, v in zip(*curve, strict=True)},
+        tags=begun[-1]["tags"],
+        environment=json.loads((folder / "environment.json").read_text()),
+        digest=digests[-1] if digests else None,
+    )
+
+
+def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
+    """What a tracking store says of a run: not to be trusted."""
+    from primer.tracking.store import Store
+
+    store = Store(tracking_uri(None))
+    tags = store.tags(run_id)
+    if tags is None:
+        raise UsageError(f"{run_id}: no run folder, and no run of that id in the store")
+    with tempfile.TemporaryDirectory() as place:
+        config_file = store.fetch(run_id, "config.yaml", Path(place))
+        facts_file = store.fetch(run_id, "environment.json", Path(place))
+        if config_file is None:
+            raise UsageError(f"{run_id}: has no config.yaml; it is no run of primer's, or did not end")
+        tracking = {"uri": None, "experiment": store.experiment_of(run_id), "log_model": True}
+        config = read_foreign(config_file.read_text(errors="replace"), tracking, trust=trust)
+        environment = _read_facts(facts_file)
+    threads = tags.get("primer.num_threads", "")
+    return ModelRun(
+        run_id=run_id,
+        config=_with_threads(config, int(threads) if threads.isdecimal() else None),
+        points=store.points(run_id),
+        tags=tags,
+        environment=environment,
+        digest=store.digest(run_id),
+    )
+
+
+def _with_threads(config: dict[str, Any], num_threads: int | None) -> dict[str, Any]:
+    """The config with the number of threads that it came to: how a sum is shared out changes its rounding."""
+    accelerator = config["accelerator"]
+    if num_threads and accelerator.get("num_threads") is None:
+        accelerator = accelerator | {"num_threads": num_threads}
+    return config | {"accelerator": accelerator}
+
+
+def _read_facts(file: Path | None) -> dict[str, Any]:
+    if file is None or file.stat().st_size > LARGEST_FACTS:
+        return {}
+    try:
+        facts = json.loads(file.read_text())
+    except ValueError as error:
+        raise ConfigError(f"environment.json: is no JSON: {error}") from None
+    return facts if isinstance(facts, dict) and isinstance(facts.get("packages", {}), dict) else {}

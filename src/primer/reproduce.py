@@ -1,0 +1,133 @@
+"""`primer reproduce RUN`: run a tracked run again, and say whether the same numbers come out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from primer.errors import UsageError
+from primer.finding import find_folder, is_folder
+from primer.model_run import ModelRun, model_from_folder, model_from_store
+from primer.result import RunResult
+from primer.run import run as run_config
+from primer.tracking.curves import curves_of
+from primer.tracking.facts import COMMIT, changed_since, environment, git_facts, host
+from primer.tracking.journal import read
+from primer.tracking.tags import PATCH, REPRODUCES
+
+TOLERANCE = 1e-6  # chosen: some roundings of float32 over a run; other hardware may need more
+DECISIVE = ("torch", "lightning", "numpy", "scikit-learn", "pandas", "torchmetrics", "torch-primer")
+
+Points = dict[tuple[str, int], float]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of running a run again.
+
+    `verdict` is "bitwise equal", "within tolerance" or "different"; `changed` is what is not as it was, a
+    line each; `largest` is the largest relative difference of a point, `first` names the first that differs.
+    """
+
+    result: RunResult
+    verdict: str
+    num_points: int
+    largest: float = 0.0
+    first: str | None = None
+    changed: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where the numbers came out again, else 1."""
+        return int(self.verdict == "different")
+
+
+def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERANCE) -> Reproduction:
+    """Run a run again, as `primer reproduce RUN` does, and compare every point.
+
+    A run folder, or `last`, is one's own. A run id names what a tracking store holds: its config may only
+    build primer's, torch's and torchmetrics' parts, and those of the packages in `trust`.
+
+    >>> reproduce("last").verdict  # doctest: +SKIP
+    'bitwise equal'
+    """
+    if run == "last" or is_folder(run):
+        model = model_from_folder(find_folder(run))
+    else:
+        model = model_from_store(run, trust=trust)
+    if not model.points:
+        raise UsageError(f"{run}: has no points to compare with")
+    changed = what_changed(model)
+    result = run_config(model.config, tags={REPRODUCES: model.run_id or str(run)})
+    again = points_of(result.folder)
+    first, largest, num_points = compare(model.points, again)
+    digest = next((r["digest"] for r in read(result.folder) if r["kind"] == "data"), None)
+    if model.digest and digest != model.digest:
+        changed.append(f"data: digest {model.digest} -> {digest}")
+    is_whole = result.status == "FINISHED" and num_points > 0
+    verdict = "different" if not is_whole or largest > tolerance else "within tolerance"
+    if is_whole and first is None:
+        verdict = "bitwise equal"
+    return Reproduction(result, verdict, num_points, largest, first, changed)
+
+
+def points_of(folder: Path) -> Points:
+    """Every recorded point of a run folder."""
+    curves = curves_of(read(folder))
+    return {(key, step): value for key, curve in curves.items() for step, value in zip(*curve, strict=True)}
+
+
+def compare(before: Points, after: Points) -> tuple[str | None, float, int]:
+    """The first point that differs, the largest relative difference, and how many points were compared.
+
+    A point that was there before and is not now differs; a run that was stopped early is compared as far as
+    it went.
+
+    >>> compare({("loss", 1): 1.0, ("loss", 2): 2.0}, {("loss", 1): 1.0, ("loss", 2): 2.5})
+    ('loss at step 2: 2.0 before, 2.5 now', 0.2, 2)
+    """
+    first, largest = None, 0.0
+    for key, step in sorted(before, key=lambda point: (point[1], point[0])):
+        old, new = before[key, step], after.get((key, step))
+        if new is None or not (old == new or (math.isnan(old) and math.isnan(new))):
+            first = first or f"{key} at step {step}: {old} before, {new} now"
+            largest = max(largest, math.inf if new is None else _relative(old, new))
+    return first, largest, len(before)
+
+
+def _relative(old: float, new: float) -> float:
+    if not (math.isfinite(old) and math.isfinite(new)):
+        return math.inf
+    return abs(old - new) / max(abs(old), abs(new))
+
+
+def what_changed(model: ModelRun) -> list[str]:
+    """What of code, packages and machine is not as it was, a line each."""
+    lines = _git_changes(model.tags)
+    now = environment()
+    packages = {
+        name: (model.environment.get("packages", {}).get(name), now["packages"].get(name))
+        for name in DECISIVE
+    }
+    facts = {name: (model.environment.get(name), now[name]) for name in ("python", "machine", "num_cpus")}
+    for name, (old, new) in {**facts, **packages}.items():
+        if old is not None and old != new:
+            lines.append(f"{name}: {old} -> {new}")
+    if model.tags.get("primer.host", host()) != host():
+        lines.append(f"host: {model.tags['primer.host']} -> {host()}")
+    return lines
+
+
+def _git_changes(tags: dict[str, str]) -> list[str]:
+    now = git_facts()
+    lines = []
+    if tags.get(COMMIT) != now.get(COMMIT):
+        lines.append(f"git commit: {str(tags.get(COMMIT))[:10]} -> {str(now.get(COMMIT))[:10]}")
+    if tags.get(PATCH) != now.get(PATCH):
+        was, is_now = ("uncommitted changes" if at.get(PATCH) else "none" for at in (tags, now))
+        lines.append(f"git: uncommitted changes are not the same ({was} -> {is_now})")
+    if lines and COMMIT in tags:
+        lines += [f"git difference: {file}" for file in changed_since(tags[COMMIT])]
+    return lines

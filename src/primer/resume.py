@@ -1,0 +1,88 @@
+"""`primer resume RUN`: go on where a run's newest checkpoint left it, in the same folder and MLflow run."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from primer.config.changes import Changes, changes_of, check_changes, with_changes
+from primer.ending import Ending
+from primer.errors import UsageError
+from primer.finding import find_folder
+from primer.folder import held, params_of, tags_of, write_config
+from primer.leaving import write_end
+from primer.result import RunResult
+from primer.run import attempt, result_of
+from primer.stopping import StopSignal
+from primer.sync import settle
+from primer.tracking.journal import Journal, last_record, read, reserve_room
+from primer.tracking.tags import DRIFT
+
+# A change of these between two attempts is told: it may change what is computed.
+CODE = ("mlflow.source.git.commit", "primer.git.patch", "primer.host")
+
+
+def resume(run: str, *overrides: str, debug: bool = False) -> RunResult:
+    """Go on with a run, as `primer resume RUN OVERRIDES` does, and return what it came to.
+
+    Only what does not change what was computed before may be overridden: a longer training, how often is
+    saved. Raises ConfigError for anything else, and UsageError for a run that is not there or still runs.
+    A run that is FINISHED, and has nothing longer asked of it, is left alone.
+
+    >>> resume("last", "max_steps=2000").status  # doctest: +SKIP
+    'FINISHED'
+    """
+    folder = find_folder(run)
+    settle([folder])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    changes = changes_of(config, overrides)
+    check_changes(changes)
+    last = last_record(folder)
+    with StopSignal(is_impatient=debug) as stop:
+        stop.defer()
+        with held(folder):  # who still runs is told so before anything is written
+            assert last
+        if last["status"] == "FINISHED" and not changes:
+            print(f"primer: {run} is FINISHED; a longer training is max_steps=N", file=sys.stderr)
+            return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
+        new = with_changes(config, changes, overrides)
+        _begin(folder, new, changes)
+        try:
+            return attempt(folder, new, stop, debug=debug)
+        except UsageError:  # the run is what it was
+            write_config(folder, config)
+            write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
+            raise
+
+
+def _begin(folder: Path, config: dict[str, Any], changes: Changes) -> None:
+    """Write down that another attempt begins, and what is not as it was."""
+    tags = tags_of(folder, config)
+    drift = {key: f"{old} -> {new}" for key, (old, new) in changes.items()}
+    for name in CODE:
+        old, new = _before(folder, name), tags.get(name)
+        if old != new:
+            drift[name.rpartition(".")[2]] = f"{old} -> {new}"
+    write_config(folder, config)
+    reserve_room(folder)
+    with Journal(folder) as journal:
+        journal.write(
+            "resume",
+            time=time.time_ns() // 1_000_000,
+            params=params_of(config),
+            tags=tags | {f"{DRIFT}{name}": text for name, text in drift.items()},
+        )
+        for name, text in drift.items():
+            if name not in changes:
+                journal.write("warning", message=f"{name} changed since the run began: {text}")
+
+
+def _before(folder: Path, name: str) -> str | None:
+    """A tag as the last attempt had it."""
+    attempts = [record for record in read(folder) if record["kind"] in ("run", "resume")]
+    value: str | None = attempts[-1]["tags"].get(name)
+    return value

@@ -1,0 +1,88 @@
+"""`primer sync`: say how dead runs ended, and ship what of the journals is not in MLflow yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from primer.ending import Ending
+from primer.errors import UsageError
+from primer.finding import dead_runs, find_folder, header_of, run_folders
+from primer.folder import held
+from primer.leaving import leave_files, write_end
+from primer.redact import redacted, redacted_text
+from primer.tracking.courier import reason_of
+from primer.tracking.journal import read
+from primer.tracking.shipment import Shipment
+from primer.tracking.uri import tracking_uri
+
+DIED = "its process or its machine died"
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What came of one run folder: `error` is None where all of its journal is in MLflow."""
+
+    folder: Path
+    run_id: str | None
+    has_shipped: bool
+    error: str | None = None
+
+
+def sync(*runs: str) -> list[Synced]:
+    """Ship the journals of these runs, or of all below `outputs`, as `primer sync RUNS` does.
+
+    Any number of times: what MLflow has is not sent again, and what it lost is.
+    """
+    folders = [find_folder(run) for run in runs] or run_folders()
+    settle(folders)
+    return [ship(folder) for folder in folders if runs or is_tracked(folder)]
+
+
+def settle(folders: list[Path]) -> list[Path]:
+    """Write KILLED as the end of the runs whose process or machine died; returns them."""
+    settled = []
+    for folder in dead_runs(folders):
+        try:
+            with held(folder):
+                leave_files(folder)
+                write_end(folder, Ending("KILLED", 137, DIED), _seconds(folder))
+                settled.append(folder)
+        except UsageError:  # somebody goes on with it in this moment
+            continue
+    return settled
+
+
+def _seconds(folder: Path) -> float:
+    times = [record["times"][-1] for record in read(folder) if record["kind"] == "points"]
+    return max(0.0, (max(times) - header_of(folder)["time"]) / 1000) if times else 0.0
+
+
+def is_tracked(folder: Path) -> bool:
+    """Whether the run was meant to be in MLflow."""
+    return header_of(folder)["uri"] is not None
+
+
+def store_of(folder: Path) -> str:
+    """Where a run is shipped: with the password that is set now, since its folder keeps none."""
+    own, current = header_of(folder)["uri"], tracking_uri(None)
+    return current if own in (None, redacted(current)) else str(own)
+
+
+def ship(folder: Path) -> Synced:
+    """Ship one run folder's journal; a run that goes on ships itself."""
+    shipment = Shipment(folder, store_of(folder))
+    try:
+        with held(folder):
+            has_shipped = shipment.advance()
+        return Synced(folder, shipment.run_id, has_shipped)
+    except Exception as error:  # the others are shipped all the same
+        return Synced(folder, shipment.run_id, False, f"{redacted_text(store_of(folder))} {reason_of(error)}")
+
+
+def told(results: list[Synced]) -> list[str]:
+    """A line for each run folder that had something to ship, and how many had nothing."""
+    lines = [f"{result.folder}: {result.error}" for result in results if result.error]
+    lines += [f"{result.folder}: shipped as {result.run_id}" for result in results if result.has_shipped]
+    num_whole = sum(not result.error for result in results)
+    return [*lines, f"{num_whole} of {len(results)} runs are in MLflow, whole"]

@@ -1,0 +1,56 @@
+"""A worker's heartbeat: its journal reaches the disk, shows that the run is alive, and outlives no parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+from primer.errors import JournalError
+from primer.tracking.journal import Journal
+
+BEAT_EVERY_S = 5.0  # chosen: bounds what the end of the machine can cost
+
+
+class Heartbeat(threading.Thread):
+    """Syncs a journal every few seconds, off the training thread.
+
+    With a `parent`, asks this process to stop once that is gone: a worker whose controller was killed would
+    train on with nobody to say how it ended.
+    """
+
+    def __init__(self, journal: Journal, *, parent: int | None) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._journal = journal
+        self._parent = parent
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        beat_at = time.monotonic()
+        while not self._is_over.wait(1.0):
+            if self._parent and os.getppid() != self._parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+            if time.monotonic() - beat_at >= BEAT_EVERY_S:
+                beat_at = time.monotonic()
+                self._beat()
+
+    def _beat(self) -> None:
+        try:
+            self._journal.write("alive", time=time.time_ns() // 1_000_000)
+            self._journal.sync()
+        except (JournalError, OSError):
+            pass  # the training thread meets the same, and says so
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._is_over.set()
+        self.join()

@@ -1,0 +1,143 @@
+"""What of a run's journal is in an MLflow store, and how the rest gets there.
+
+The mark of what has arrived stands in the store, as a tag of the run that is set with the points it counts.
+So a journal can be shipped at any time, by anybody, any number of times, into a store that lost it, too:
+MLflow keeps a point that it already has once, and a run is known by the id in its journal's first record.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primer.tracking.journal import Follower, Record
+from primer.tracking.tags import ERROR, SHIPPED, WARNING
+
+if TYPE_CHECKING:
+    from primer.tracking.store import Store
+
+ARTIFACTS = (
+    "config.yaml",
+    "environment.json",
+    "uncommitted.patch",
+    "curves.parquet",
+    "curves.png",
+    "traceback.txt",
+)
+RECEIPT = "mlflow.json"
+
+
+def id_of(folder: Path) -> str | None:
+    """The id of a folder's run in MLflow, if it has arrived there."""
+    receipt = folder / RECEIPT
+    return str(json.loads(receipt.read_text())["run_id"]) if receipt.exists() else None
+
+
+class Shipment:
+    """Ships one run folder to the store at `uri`.
+
+    Nothing is created there before the worker has said that its parts fit and training starts.
+    """
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.run_id: str | None = None
+        self.has_arrived = False
+        self.end: Record | None = None  # for a journal that had no room for it
+        self._folder = folder
+        self._uri = uri
+        self._follower = Follower(folder)
+        self._waiting: list[Record] = []
+        self._store: Store | None = None
+        self._id = self._experiment_id = ""
+        self._last_step = 0
+
+    def advance(self) -> bool:
+        """Ship what is new; whether anything was. What fails is tried again by the next call."""
+        self._waiting += self._follower.new()
+        if self.end and self.end not in self._waiting:
+            self._waiting.append(self.end)
+        kinds = {record["kind"] for record in self._waiting}
+        if self._store is None and kinds & {"data", "end"}:
+            self._open_store()  # 1.5 s of imports, while the worker imports torch
+        if self.run_id is None and kinds & {"start", "end"}:
+            self._find_or_create()
+        if self.run_id is None or not self._waiting:
+            return False
+        self._ship(self._waiting)
+        self.has_arrived = self._waiting[-1]["kind"] == "end"
+        self._waiting = []
+        return True
+
+    def _open_store(self) -> None:
+        from primer.tracking.store import Store
+
+        self._store = Store(self._uri)
+
+    def _find_or_create(self) -> None:
+        """Make the run known, or find it: by its id, and go on after what has arrived."""
+        assert self._store
+        header = self._waiting[0]
+        self._id = header["id"]
+        self._experiment_id = self._store.experiment(header["experiment"])
+        found = self._store.find_runs(self._experiment_id, header["id"])
+        run_id = str(found[0].info.run_id) if found else self._store.create_run(self._experiment_id, header)
+        shipped = found[0].data.tags.get(SHIPPED) if found else None
+        if shipped:
+            self._follower = Follower(self._folder, offset=int(shipped))
+            self._waiting = list(self._follower.new())
+        else:
+            self._store.log_params(run_id, header["params"])
+        receipt = {"run_id": run_id, "experiment_id": self._experiment_id}
+        (self._folder / RECEIPT).write_text(json.dumps(receipt))
+        self.run_id = run_id
+
+    def _ship(self, records: list[Record]) -> None:
+        """Bring records to the store, in their order but for points, which go together."""
+        assert self._store
+        assert self.run_id
+        points = [record for record in records if record["kind"] == "points"]
+        if points:
+            self._last_step = points[-1]["steps"][-1]
+            self._store.log_points(self.run_id, points)
+        for record in records:
+            tags = _tags_of(record)
+            if tags:
+                self._store.log_tags(self.run_id, tags)
+            if record["kind"] == "data":
+                self._store.log_dataset(self.run_id, record)
+                self._store.log_params(self.run_id, {"criterion": record["criterion"]})
+            elif record["kind"] == "resume":
+                self._store.log_params(self.run_id, record["params"])
+                self._store.reopen(self.run_id)
+            elif record["kind"] == "end":
+                self._end(record)
+        self._store.log_tags(self.run_id, {SHIPPED: str(self._follower.offset)})
+
+    def _end(self, record: Record) -> None:
+        assert self._store
+        assert self.run_id
+        artifacts = [self._folder / name for name in ARTIFACTS]
+        if record["error"]:
+            artifacts.append(self._folder / "worker.log")
+        for path in artifacts:
+            if path.exists():
+                self._store.log_artifact(self.run_id, path)
+        model = self._folder / "model"
+        if (model / "MLmodel").exists():
+            self._store.log_model(self.run_id, self._experiment_id, model, self._last_step)
+        self._store.delete_doubles(self._experiment_id, self._id)
+        self._store.end(self.run_id, record["status"], record["time"])
+
+
+def _tags_of(record: Record) -> dict[str, Any]:
+    """What a record says about the run as a whole."""
+    if record["kind"] == "start":
+        return {f"primer.{name}": str(record[name]) for name in ("num_params", "device", "num_threads")}
+    if record["kind"] == "warning":
+        return {WARNING: record["message"]}
+    if record["kind"] == "resume":
+        return dict(record["tags"])
+    if record["kind"] == "end" and record["error"]:
+        return {ERROR: record["error"]}
+    return {}

@@ -1,0 +1,15 @@
+"""The tags that primer sets on a run in MLflow, beside MLflow's own."""
+
+ID = "primer.id"  # the journal's, which a run is found by
+FOLDER = "primer.folder"
+HOST = "primer.host"
+CONFIG_HASH = "primer.config_hash"
+GROUP = "primer.group"  # everything but the seed
+DIRTY = "primer.git.dirty"
+PATCH = "primer.git.patch"  # digest of what is not committed
+REPRODUCES = "primer.reproduces"  # the run that this one repeats
+WARNING = "primer.warning"
+ERROR = "primer.error"
+NONFINITE = "primer.nonfinite"
+DRIFT = "primer.drift."  # + what changed before a run was resumed: OLD -> NEW
+SHIPPED = "primer.shipped"  # bytes of the journal that have arrived

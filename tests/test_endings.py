@@ -1,0 +1,346 @@
+"""However a run ends, its journal and MLflow say so, and no process of it is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from runs import primer, run_folders
+
+from primer.tracking.journal import Record, read
+from primer.tracking.store import Store
+from primer.training.checkpoint import Checkpoints
+
+NET = '''
+"""A net that is slow, or that breaks."""
+import time
+from pathlib import Path
+import torch
+
+class Odd(torch.nn.Linear):
+    def __init__(self, in_features, out_features, activation, nap, val_nap, breaks, eats):
+        super().__init__(in_features, out_features)
+        self.nap, self.val_nap, self.breaks, self.eats, self.calls = nap, val_nap, breaks, eats, 0
+
+    def forward(self, x):
+        if self.training:
+            self.calls += 1
+            time.sleep(self.nap if self.calls > 5 else 0)
+            if self.calls == self.breaks:
+                raise ArithmeticError(f"forward {self.calls}")
+            if self.calls == self.eats:
+                torch.ones(1 << 34)
+        elif self.val_nap and len(x) > 2:
+            Path("validating").touch()
+            time.sleep(self.val_nap)
+        return super().forward(x)
+'''
+ODD = "_target_: odd_nets.Odd\nnap: 0.03\nval_nap: 0\nbreaks: null\neats: null\n"
+QUICK = ("net=odd", "data=iris", "max_epochs=null", "max_steps=2000", "tracking.log_model=false")
+AS_MUCH_AS = "ulimit -v 12000000"  # KiB of addresses: the imports take 5 million of them
+
+
+class Going:
+    """A run of the command line: while it goes on, and what it left once it is over."""
+
+    def __init__(self, cwd: Path, store: str, *overrides: str, first: str = "true") -> None:
+        self.cwd, self.store, self.left = cwd, store, [0]
+        (cwd / "conf" / "net").mkdir(parents=True)
+        (cwd / "conf" / "net" / "odd.yaml").write_text(ODD)
+        (cwd / "odd_nets.py").write_text(NET)
+        command = [sys.executable, "-m", "primer", "train", "--config-dir", "conf", *QUICK]
+        command += [f"tracking.uri={store}", f"tracking.experiment={cwd.name}", *overrides]
+        self.run = subprocess.Popen(
+            ["sh", "-c", f'{first}; exec "$@"', "sh", *command],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def until(self, is_so: Callable[[], Any], timeout: float = 120) -> Any:
+        """Wait until something is so, and return it."""
+        deadline = time.monotonic() + timeout
+        while not (found := is_so()):
+            assert time.monotonic() < deadline, (self.cwd, self.output())
+            time.sleep(0.005)
+        return found
+
+    def output(self) -> str:
+        """All that was printed; ends the run if it has not ended."""
+        self.run.poll() is None and os.killpg(self.run.pid, signal.SIGKILL)
+        return "".join(self.run.communicate())
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        (folder,) = run_folders(self.cwd)
+        return folder
+
+    def records(self, kind: str) -> list[Record]:
+        """What the journal holds of a kind."""
+        folders = run_folders(self.cwd)
+        return [r for f in folders if (f / "journal").exists() for r in read(f) if r["kind"] == kind]
+
+    def worker(self) -> int:
+        """The worker's process id; 0 before it is there."""
+        for child in Path(f"/proc/{self.run.pid}/task/{self.run.pid}/children").read_text().split():
+            if b"primer.worker" in _content(Path("/proc", child, "cmdline")):
+                return int(child)
+        return 0
+
+    def over(self) -> Going:
+        """Wait for the end, and see what it left."""
+        self.printed, self.complaint = self.run.communicate(timeout=120)
+        self.exit_code = self.run.returncode
+        self.left = self.processes()
+        if "primer sync sends the rest" in self.complaint:  # a busy machine: the end was not waited for
+            self.sync()
+        return self
+
+    def sync(self) -> None:
+        """`primer sync`."""
+        done = primer("sync", cwd=self.cwd, env={"MLFLOW_TRACKING_URI": self.store})
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def processes(self) -> list[int]:
+        """Those that work on it; not the dead ones that nobody asked about."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            state = _content(process / "stat").rpartition(b")")[2].split()
+            if state and state[0] != b"Z" and bytes(self.folder) in _content(process / "cmdline"):
+                found.append(int(process.name))
+        return found
+
+    def steps(self) -> list[int]:
+        """The steps whose loss was recorded."""
+        points = self.records("points")
+        return [step for r in points if r["key"] == "train/loss" for step in r["steps"]]
+
+    def stored(self) -> Run:
+        """The run in MLflow, the only one."""
+        client = MlflowClient(self.store)
+        experiment = client.get_experiment_by_name(self.cwd.name)
+        assert experiment is not None
+        (run,) = client.search_runs([experiment.experiment_id])
+        return run
+
+    def artifacts(self) -> list[str]:
+        """The files that MLflow has of it."""
+        return [file.path for file in MlflowClient(self.store).list_artifacts(self.stored().info.run_id)]
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # it is gone
+        return b""
+
+
+def stop(going: Going, *numbers: int, at: str = "points") -> Going:
+    """Send signals to the controller once the journal holds a record of a kind."""
+    going.until(lambda: going.records(at))
+    for number in numbers:
+        going.run.send_signal(number)
+    return going.over()
+
+
+def hit_worker(going: Going, number: int) -> Going:
+    """Send a signal to the worker alone."""
+    going.until(lambda: len(going.steps()) > 10)
+    os.kill(going.worker(), number)
+    return going.over()
+
+
+def lose_controller(going: Going, at: Callable[[Going], Any]) -> Going:
+    """Kill the controller; the worker is to end by itself."""
+    going.until(lambda: at(going))
+    going.run.kill()
+    going.over()
+    going.until(lambda: not going.processes())
+    going.left = []
+    going.sync()
+    return going
+
+
+def stop_in(going: Going, marker: str, number: int) -> Going:
+    """Send a signal once a file is there."""
+    going.until(lambda: any(going.cwd.glob(marker)))
+    going.run.send_signal(number)
+    return going.over()
+
+
+def hang_up(going: Going) -> Going:
+    """Close the terminal of a run that does not care."""
+    going.until(lambda: going.records("points"))
+    for process in (going.run.pid, going.worker()):
+        os.kill(process, signal.SIGHUP)
+    return going.over()
+
+
+INT, TERM, HUP, USR1, KILL = (signal.Signals[f"SIG{name}"] for name in ("INT", "TERM", "HUP", "USR1", "KILL"))
+SCENARIOS: dict[str, tuple[tuple[str, ...], Callable[[Going], Going]]] = {
+    "saving": (
+        ("max_steps=8", "tracking.log_model=true"),
+        lambda run: stop_in(run, "outputs/*/*/.model", TERM),
+    ),
+    "INT": ((), lambda run: stop(run, INT)),
+    "TERM": ((), lambda run: stop(run, TERM)),
+    "twice": (("net.nap=4", "val_every_n_steps=1000"), lambda run: stop(run, INT, TERM)),
+    "worker killed": ((), lambda run: hit_worker(run, KILL)),
+    "worker stopped": ((), lambda run: hit_worker(run, TERM)),
+    "controller killed": ((), lambda run: lose_controller(run, lambda going: len(going.steps()) > 10)),
+    "controller killed at once": (("max_steps=200",), lambda run: lose_controller(run, Going.worker)),
+    "exception": (("net.breaks=30",), Going.over),
+    "memory": (("net.eats=30",), Going.over),
+    "validating": (
+        ("net.val_nap=0.5", "val_every_n_steps=10", "net.nap=0"),
+        lambda run: stop_in(run, "validating", USR1),
+    ),
+    "starting": ((), lambda run: stop(run, HUP, at="run")),
+    "nohup": (("max_steps=60",), hang_up),
+}
+FIRST = {"memory": AS_MUCH_AS, "nohup": "trap '' HUP"}
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Going]]]:
+    """All runs, three at a time."""
+    root = tmp_path_factory.mktemp("endings")
+    store = f"sqlite:///{root / 'mlflow.db'}"
+    Store(store)
+    going: list[Going] = []
+
+    def see(name: str) -> Going:
+        overrides, to_its_end = SCENARIOS[name]
+        run = Going(root / name.replace(" ", "_"), store, *overrides, first=FIRST.get(name, "true"))
+        going.append(run)
+        return to_its_end(run)
+
+    with ThreadPoolExecutor(3) as pool:
+        yield {name: pool.submit(see, name) for name in SCENARIOS}
+        pool.shutdown(cancel_futures=True)
+    for run in going:
+        run.output()
+
+
+def killed(run: Going, exit_code: int | None, word: str) -> None:
+    """It is KILLED, everywhere, and nothing of it is left."""
+    assert run.exit_code == exit_code, run.printed + run.complaint
+    end = run.records("end")[-1]
+    assert (end["status"], run.stored().info.status) == ("KILLED", "KILLED")
+    assert word in end["error"]
+    assert run.stored().data.tags["primer.error"] == end["error"]
+    assert run.left == []
+
+
+def is_saved_where_it_stopped(run: Going) -> bool:
+    """Whether the newest checkpoint is whole and of the last step that was recorded."""
+    state, _, complaints = Checkpoints(run.folder / "checkpoints").newest_whole()
+    return state is not None and state["global_step"] == run.steps()[-1] and not complaints
+
+
+@pytest.mark.parametrize("number", [INT, TERM])
+def test_a_signal_stops_after_the_step_with_a_checkpoint(
+    ended: dict[str, Future[Going]], number: signal.Signals
+) -> None:
+    run = ended[number.name.removeprefix("SIG")].result()
+    killed(run, 128 + number, f"stopped by {number.name}")
+    assert is_saved_where_it_stopped(run)
+    assert "KILLED" in run.printed
+    assert "resume outputs" in run.printed
+
+
+def test_a_second_signal_kills_and_the_first_one_counts(ended: dict[str, Future[Going]]) -> None:
+    run = ended["twice"].result()
+    killed(run, 130, "stopped by SIGINT")
+    assert not list(run.folder.glob("checkpoints/step-*"))  # the step of four seconds was not waited for
+
+
+def test_a_worker_that_is_killed(ended: dict[str, Future[Going]]) -> None:
+    run = ended["worker killed"].result()
+    killed(run, 137, "stopped by SIGKILL (by hand, or by the system for want of memory)")
+    assert len(run.steps()) > 10
+
+
+def test_a_worker_that_is_asked_to_stop(ended: dict[str, Future[Going]]) -> None:
+    run = ended["worker stopped"].result()
+    killed(run, 143, "stopped by SIGTERM")
+    assert is_saved_where_it_stopped(run)
+
+
+def test_a_worker_whose_controller_was_killed_saves_and_ends(ended: dict[str, Future[Going]]) -> None:
+    run = ended["controller killed"].result()
+    killed(run, -9, "its process or its machine died")
+    assert is_saved_where_it_stopped(run)
+
+
+def test_a_controller_that_is_killed_before_its_worker_has_begun(ended: dict[str, Future[Going]]) -> None:
+    run = ended["controller killed at once"].result()
+    killed(run, -9, "its process or its machine died")
+    assert not run.records("start")  # the worker noticed, and did not train for nobody
+
+
+def test_an_exception_of_a_net(ended: dict[str, Future[Going]]) -> None:
+    run = ended["exception"].result()
+    assert run.exit_code == 1
+    assert "FAILED" in run.printed
+    assert "\nArithmeticError: forward 30\n" in run.printed
+    assert "Traceback" not in run.printed + run.complaint
+    assert run.records("end")[-1]["status"] == run.stored().info.status == "FAILED"
+    assert run.stored().data.tags["primer.error"] == "ArithmeticError: forward 30"
+    assert {"traceback.txt", "worker.log", "config.yaml", "curves.png"} <= set(run.artifacts())
+    assert "odd_nets.py" in (run.folder / "traceback.txt").read_text()
+    assert run.steps() == list(range(1, 30))
+    assert run.left == []
+
+
+def test_too_little_memory_is_told_with_a_hint(ended: dict[str, Future[Going]]) -> None:
+    run = ended["memory"].result()
+    assert run.exit_code == 1, run.printed + run.complaint
+    error = run.records("end")[-1]["error"]
+    assert "memory" in error
+    assert error.endswith("; try a smaller batch_size")
+    assert run.stored().info.status == "FAILED"
+    assert run.stored().data.tags["primer.error"] == error
+    assert run.left == []
+
+
+def test_a_signal_in_a_validation_waits_for_it(ended: dict[str, Future[Going]]) -> None:
+    run = ended["validating"].result()
+    killed(run, 138, "stopped by SIGUSR1")
+    assert is_saved_where_it_stopped(run)
+    assert run.steps()[-1] == 10
+    assert [r["steps"] for r in run.records("points") if r["key"] == "val/loss"] == [[10]]
+
+
+def test_a_signal_before_training(ended: dict[str, Future[Going]]) -> None:
+    run = ended["starting"].result()
+    killed(run, 129, "stopped by SIGHUP")
+    assert not run.steps()
+
+
+def test_a_signal_while_the_model_is_saved(ended: dict[str, Future[Going]]) -> None:
+    run = ended["saving"].result()
+    killed(run, 143, "stopped by SIGTERM")
+    assert not run.records("warning")
+    assert is_saved_where_it_stopped(run)
+
+
+def test_what_nohup_started_does_not_hear_a_terminal_close(ended: dict[str, Future[Going]]) -> None:
+    run = ended["nohup"].result()
+    assert run.exit_code == 0, run.printed + run.complaint
+    assert run.stored().info.status == "FINISHED"
+    assert run.steps() == list(range(1, 61))
+    assert run.left == []
