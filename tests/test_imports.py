@@ -20,8 +20,9 @@ MAY_IMPORT = {
     # leaves
     "errors": "",
     "redact": "",
+    "files": "errors",
     "stopping": "errors",
-    "config": "errors",
+    "config": "errors redact",
     "data": "errors",
     "nets": "errors",
     "activations": "errors",
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "tracking.heartbeat": "errors tracking.journal",
     "tracking.serving": "",  # copied into every saved model, which must not need primer
     # the worker's side
-    "training": "errors data nets activations stopping tracking.journal",
+    "training": "errors files data nets activations stopping tracking.journal",
     "tracking.model": "errors data tracking tracking.serving",
     "fitting": "errors config data stopping training tracking.journal tracking.model",
     "worker": "errors redact stopping config data tracking.journal tracking.heartbeat fitting",
@@ -41,10 +42,12 @@ MAY_IMPORT = {
     "progress": "errors tracking.journal",
     "result": "errors",
     "attempt": "progress stopping tracking tracking.journal",
-    "run": "errors redact stopping config tracking tracking.journal attempt ending folder leaving result",
+    "run": "errors redact stopping config tracking tracking.journal attempt ending folder leaving "
+    "result sync",
     "finding": "errors folder tracking tracking.journal",
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
-    "resume": "errors stopping config ending finding folder leaving result run sync tracking tracking.journal",
+    "resume": "errors files stopping config ending finding folder leaving result run sync tracking "
+    "tracking.journal",
     "model_run": "errors config finding tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors redact finding folder sync tracking tracking.journal",
@@ -53,7 +56,8 @@ MAY_IMPORT = {
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",
-    "cli": "errors config tracking result run resume reproduce sync doctor summary completion sweep compare verify",
+    "cli": "errors config tracking result run resume reproduce sync doctor summary completion sweep compare "
+    "verify",
     "__init__": "errors result run resume reproduce sync doctor",
     "__main__": "cli",
 }

@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from faulty_server import FaultyFront, LockedDatabase, MlflowServer, points_of
+from faulty_server import FaultyFront, LockedDatabase, MlflowServer
+from going import worker_of
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from resuming import work_in
 from runs import primer, run_folders
+from shipping import (
+    FULL,
+    STEPS,
+    TRAINING,
+    again,
+    check_whole,
+    finite_points,
+    shipped,
+    started,
+    the_run,
+    until,
+    write,
+)
 
 from primer.config import compose
-from primer.ending import Ending, ending_of
+from primer.ending import Ending
 from primer.folder import write_header
 from primer.leaving import leave_files, write_end
 from primer.stopping import StopSignal
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Journal, Record, last_attempt, read
-from primer.tracking.shipment import ARTIFACTS, Shipment
+from primer.tracking.journal import Record, read
+from primer.tracking.shipment import Shipment
 from primer.tracking.store import Store
 from primer.training.checkpoint import Checkpoints
-
-STEPS = 400
-TRAINING = ("data=iris", "max_epochs=null", f"max_steps={STEPS}", "checkpoint_every_n_steps=50")
-Points = dict[tuple[str, int], tuple[int, float]]  # (key, step) -> time, value
 
 
 class Absent(NamedTuple):
@@ -59,25 +64,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@contextmanager
-def small_disk(place: Path, size: str) -> Iterator[Path]:
-    """A file system of its own; the test is left out where nobody may mount one."""
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(place)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not permitted here")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def fill(disk: Path, but: int) -> None:
-    """Leave only so many bytes free."""
-    free = shutil.disk_usage(disk).free
-    (disk / "fill").write_bytes(b"x" * (free - but))
-
-
 @pytest.fixture(scope="module")
 def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     with MlflowServer(tmp_path_factory.mktemp("server")) as server:
@@ -89,9 +75,10 @@ def absent(server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> It
     """A run that goes on beside the other tests, whose server is never there."""
     cwd = tmp_path_factory.mktemp("absent")
     with FaultyFront(server.uri, "refuse") as front:
-        with started(cwd, f"tracking.uri={front.uri}", "tracking.experiment=absent") as run:
-            yield Absent(cwd, front, run)
-            run.kill()
+        run = started(cwd, f"tracking.uri={front.uri}", "tracking.experiment=absent")
+        yield Absent(cwd, front, run)
+        run.kill()
+        run.communicate()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -105,81 +92,6 @@ def front(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fau
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
     with FaultyFront(server.uri) as front:
         yield front
-
-
-def again(trained: Path, folder: Path, *, has_model: bool = True) -> list[Record]:
-    """Make `folder` another run of the same points, begun only; the records that are to follow."""
-    without = ("journal", "mlflow.json", *(() if has_model else ("model",)))
-    shutil.copytree(trained, folder, ignore=lambda _, names: [name for name in names if name in without])
-    header, *rest = copy.deepcopy(read(trained))
-    header |= {"id": folder.name, "experiment": folder.name}
-    write(folder, [header])
-    return rest
-
-
-def write(folder: Path, records: list[Record]) -> None:
-    """Append records to a journal."""
-    with Journal(folder) as journal:
-        for record in records:
-            journal.write(**record)
-
-
-def finite_points(folder: Path) -> Points:
-    """The points of a journal, each once."""
-    found: Points = {}
-    for r in read(folder):
-        if r["kind"] == "points":
-            for step, at, value in zip(r["steps"], r["times"], r["values"], strict=True):
-                assert (r["key"], step) not in found
-                if math.isfinite(value):
-                    found[r["key"], step] = (at, value)
-    return found
-
-
-def the_run(uri: str, experiment: str) -> Run:
-    """The only run of an experiment."""
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    (run,) = client.search_runs([found.experiment_id])
-    return run
-
-
-def check_whole(
-    db_uri: str, uri: str, folder: Path, experiment: str | None = None, status: str = "FINISHED"
-) -> Run:
-    """All of a run folder is in MLflow, once."""
-    run = the_run(uri, experiment or folder.name)
-    assert run.info.status == status
-    points = finite_points(folder)
-    stored: Points = {}
-    for key in {key for key, _ in points}:
-        for step, at, value in points_of(db_uri, run.info.run_id, key):
-            assert (key, step) not in stored, f"{key} at step {step} is there twice"
-            stored[key, step] = (at, value)
-    assert stored == points
-    header = read(folder)[0]
-    assert header["params"].keys() | {"criterion"} == run.data.params.keys()
-    assert run.inputs.dataset_inputs[0].dataset.name == "iris"
-    client = MlflowClient(uri)
-    artifacts = {file.path: file.file_size for file in client.list_artifacts(run.info.run_id)}
-    kept = {name: (folder / name).stat().st_size for name in ARTIFACTS if (folder / name).exists()}
-    assert {name: size for name, size in artifacts.items() if name in kept} == kept
-    if (folder / "model" / "MLmodel").exists():
-        mine = f"source_run_id = '{run.info.run_id}'"
-        (model,) = client.search_logged_models([run.info.experiment_id], mine)
-        assert model.status.value == "READY"
-        there = {file.path for file in client.list_logged_model_artifacts(model.model_id)}
-        assert there >= {"MLmodel", "data", "serving", "requirements.txt"}
-    return run
-
-
-def until(is_so: Callable[[], Any], timeout: float = 120) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -221,17 +133,6 @@ def chunks(records: list[Record], number: int) -> list[list[Record]]:
     """The records in so many parts, in order."""
     size = -(-len(records) // number)
     return [records[start : start + size] for start in range(0, len(records), size)]
-
-
-def shipped(folder: Path, uri: str, tries: int = 1) -> int:
-    """Ship a run folder, as `primer sync` does again and again; how many tries failed."""
-    for failed in range(tries):
-        try:
-            Shipment(folder, uri).advance()
-            return failed
-        except Exception:
-            assert failed < tries - 1
-    raise AssertionError
 
 
 def kinds(requests: list[tuple[float, str, str]]) -> dict[tuple[str, str], int]:
@@ -277,9 +178,10 @@ def test_what_is_shipped_again_is_not_doubled_and_what_was_lost_is_rebuilt(
     assert Shipment(folder, fresh).advance()
     assert check_whole(fresh, fresh, folder).info.run_id != first
     client = MlflowClient(fresh)
-    client.delete_run(the_run(fresh, folder.name).info.run_id)
-    assert Shipment(folder, fresh).advance()
-    check_whole(fresh, fresh, folder)
+    deleted = the_run(fresh, folder.name)
+    client.delete_run(deleted.info.run_id)
+    assert not Shipment(folder, fresh).advance()
+    assert client.search_runs([deleted.info.experiment_id]) == []  # by somebody who meant it
 
 
 def test_a_locked_database_is_waited_for(trained: Path, tmp_path: Path) -> None:
@@ -306,7 +208,8 @@ def test_a_changed_param_is_a_tag_and_nonfinite_points_are_not_sent(
     odd = {"kind": "points", "key": "odd", "steps": [1, 2, 3, 4]}
     odd |= {"times": [1, 2, 3, 4], "values": [math.nan, math.inf, -math.inf, 0.5]}
     resume = {"kind": "resume", "time": 0, "tags": {}, "params": params | {"max_steps": 2 * STEPS}}
-    write(folder, [*records, resume, odd])
+    start = next(record for record in records if record["kind"] == "start")
+    write(folder, [*records, resume, start, odd])
     shipped(folder, server.uri)
     run = check_whole(server.db_uri, server.uri, folder, status="RUNNING")
     assert run.data.tags["primer.drift.max_steps"] == f"{STEPS} -> {2 * STEPS}"
@@ -315,19 +218,6 @@ def test_a_changed_param_is_a_tag_and_nonfinite_points_are_not_sent(
     write(folder, [records[-1]])
     shipped(folder, server.uri)
     check_whole(server.db_uri, server.uri, folder)
-
-
-def started(cwd: Path, *overrides: str, first: str = "true") -> subprocess.Popen[str]:
-    """A run of the command line that goes on."""
-    command = [sys.executable, "-m", "primer", "train", *TRAINING, *overrides]
-    return subprocess.Popen(
-        ["sh", "-c", f'{first}; exec "$@"', "sh", *command],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def test_a_server_that_is_never_there_costs_a_line(absent: Absent, server: MlflowServer) -> None:
@@ -378,39 +268,6 @@ def test_a_run_killed_in_an_outage_is_synced_and_resumed(
     assert undisturbed.items() <= mine.items()
 
 
-def worker_of(pid: int) -> int:
-    """The worker of a controller."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    (worker,) = [c for c in children if b"primer.worker" in Path(f"/proc/{c}/cmdline").read_bytes()]
-    return int(worker)
-
-
-FULL = ("max_steps=20000", "checkpoint_every_n_steps=100")
-
-
-@pytest.mark.parametrize(("what", "wide", "left"), [("journal", 10, 500_000), ("ckpt", 20_000, 7_000_000)])
-def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(
-    tmp_path: Path, what: str, wide: int, left: int
-) -> None:
-    config = compose([*TRAINING, *FULL, f"net.hidden_dim={wide}", "tracking=off"])
-    with small_disk(tmp_path / "disk", "20m") as disk:
-        folder = disk / "run"
-        folder.mkdir()
-        write_header(folder, config)
-        fill(disk, but=left)
-        command = [sys.executable, "-m", "primer.worker", str(folder / "config.yaml")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        ending = ending_of(done.returncode, last_attempt(read(folder)))
-        assert (ending.status, ending.exit_code) == ("FAILED", 1)
-        assert ending.error is not None
-        assert "No space left on device" in ending.error
-        assert f"{folder}/" in ending.error
-        assert what in ending.error
-        assert Checkpoints(folder / "checkpoints").newest_whole()[0] is not None
-        write_end(folder, ending, 1.0)
-        assert read(folder)[-1]["kind"] == "end"
-
-
 def test_a_journal_that_may_not_grow_is_a_failure_that_mlflow_knows(
     tmp_path: Path, server: MlflowServer
 ) -> None:
@@ -428,21 +285,3 @@ def test_a_journal_that_may_not_grow_is_a_failure_that_mlflow_knows(
     assert state is not None
     assert complaints == []
     assert finite_points(folder)
-
-
-def test_a_full_disk_of_the_database_stops_training(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "3m") as disk:
-        uri = f"sqlite:///{disk / 'mlflow.db'}"
-        Store(uri)
-        fill(disk, but=150_000)
-        run = started(tmp_path, "max_steps=200000", f"tracking.uri={uri}", "tracking.experiment=full")
-        printed, complaint = run.communicate(timeout=240)
-        assert run.returncode == 1, printed + complaint
-        assert f"no room left: {uri}" in printed
-        (folder,) = run_folders(tmp_path)
-        assert read(folder)[-1]["status"] == "FAILED"
-        assert Checkpoints(folder / "checkpoints").newest_whole()[0] is not None
-        assert len(complaint.splitlines()) == 1, complaint
-        (disk / "fill").unlink()
-        assert primer("sync", cwd=tmp_path).returncode == 0
-        check_whole(uri, uri, folder, "full", "FAILED")

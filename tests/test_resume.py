@@ -17,10 +17,10 @@ from lightning.pytorch.trainer.connectors.checkpoint_connector import _Checkpoin
 from resuming import CASES, begin, newest, points, prolong, put, unlike, work_in
 from runs import Trained, primer
 
+from primer.files import step_files
 from primer.tracking.journal import read
 from primer.training import checkpointer
 from primer.training.batches import Batches
-from primer.training.checkpoint import Checkpoints
 from primer.training.recorder import Recorder
 
 
@@ -135,7 +135,7 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(
 ) -> None:
     folder = begin(tmp_path / "run", *CASES["dropout"], config_dir=conf)
     assert work_in(folder, kill_at=24) == -9
-    newest_file, before = Checkpoints(folder / "checkpoints").newest_first()
+    newest_file, before = step_files(folder / "checkpoints")
     content = bytearray(newest_file.read_bytes())
     content[len(content) // 2] ^= 1
     newest_file.write_bytes(content)

@@ -13,6 +13,7 @@ from pathlib import Path
 from resuming import begin, work_in
 
 from primer import worker
+from primer.files import step_files
 from primer.training.checkpoint import Checkpoints
 
 LARGE = ("net=two_layer", "net.hidden_dim=200000", "checkpoint_every_n_steps=1", "max_steps=200")
@@ -69,7 +70,7 @@ def _is_seen(folder: Path, copy: Path, kind: str, chooser: random.Random) -> boo
     """Whether a damage of the newest checkpoint is seen, and the one before it taken."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder / "checkpoints", copy)
-    newest, before = Checkpoints(copy).newest_first()
+    newest, before = step_files(copy)
     content = bytearray(newest.read_bytes())
     if kind == "truncations":
         del content[chooser.randrange(len(content)) :]

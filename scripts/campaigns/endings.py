@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from test_endings import AS_MUCH_AS, Going
+from going import AS_MUCH_AS, Going
 
 from primer.tracking.store import Store
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -93,7 +94,7 @@ def _stored(db_uri: str, run_id: str, points: Points) -> Counter[tuple[str, int]
 def _largest_gap(points: Points) -> int:
     """The longest time between two recorded steps, milliseconds."""
     times = [at for (key, _), (at, _) in sorted(points.items()) if key == "train/loss"]
-    return max(after - before for before, after in zip(times, times[1:], strict=False))
+    return max(after - before for before, after in itertools.pairwise(times))
 
 
 def _wait(is_so: Callable[[], bool]) -> None:

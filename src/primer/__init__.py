@@ -9,6 +9,7 @@ Importing it is cheap: neither torch nor MLflow is loaded until a run starts, an
 process that calls `train` (a worker process trains).
 """
 
+from primer.doctor import doctor
 from primer.errors import ConfigError, DataError, PrimerError, RunError, UsageError
 from primer.reproduce import reproduce
 from primer.result import RunResult
@@ -26,6 +27,7 @@ __all__ = [
     "RunResult",
     "UsageError",
     "__version__",
+    "doctor",
     "reproduce",
     "resume",
     "sync",

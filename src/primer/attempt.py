@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,19 +14,29 @@ from primer.stopping import StopSignal
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Follower
 
+# Environment variables that tell the worker what must not stand on a disk, and whom to outlive by no second.
+SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
 POLL_S = 0.05  # chosen: a progress bar that looks alive
 STOP_WITHIN_S = 8.0  # chosen: a worker that does not end by then is killed
 
 
-def train_in_worker(folder: Path, lock: int, stop: StopSignal, courier: Courier | None) -> int:
+def train_in_worker(
+    folder: Path, secrets: dict[str, str], lock: int, stop: StopSignal, courier: Courier | None
+) -> int:
     """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
 
-    The worker inherits the folder's lock. It is asked to stop when a signal came or the store's disk is
-    full, and killed at the second signal or when it takes too long.
+    The worker inherits the folder's lock, and the secrets that the folder's config is without. It is asked
+    to stop when a signal came or the store's disk is full, and killed at the second signal or when it takes
+    too long.
     """
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
-    environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONUNBUFFERED": "1",
+        SECRETS: json.dumps(secrets),
+        PARENT: str(os.getpid()),
+    }
     follower = Follower(folder)
     for _ in follower.new():
         pass  # of earlier attempts

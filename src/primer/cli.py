@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from primer.completion import SCRIPTS, complete_override
-from primer.errors import PrimerError
+from primer.errors import PrimerError, Stopped
 
 INTERRUPTED = 130  # the shells' word for SIGINT
 
@@ -24,6 +24,8 @@ class Main(click.Group):
             sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
             sys.exit(INTERRUPTED)
+        except Stopped as error:
+            sys.exit(error.exit_code)
         except (PrimerError, click.ClickException) as error:
             message = error.format_message() if isinstance(error, click.ClickException) else str(error)
             click.echo(f"primer: {' '.join(message.split())}", err=True)
@@ -80,18 +82,20 @@ def train(overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, d
 @main.command()
 @click.argument("run")
 @click.argument("overrides", nargs=-1)
+@click.option("--fork", is_flag=True, help="Begin a new run from its newest checkpoint; anything may change.")
 @click.option("--debug", is_flag=True, help="Train in this process, for breakpoints.")
-def resume(run: str, overrides: tuple[str, ...], debug: bool) -> int:
+def resume(run: str, overrides: tuple[str, ...], fork: bool, debug: bool) -> int:
     """Go on with a RUN: its folder, its id in MLflow, or `last`.
 
     \b
     primer resume last                     what was stopped, killed or cut off
     primer resume last max_steps=2000      a longer training of the same run
+    primer resume last optimizer.lr=0.01 --fork
     """
     from primer.resume import resume
     from primer.summary import show
 
-    result = resume(run, *overrides, debug=debug)
+    result = resume(run, *overrides, fork=fork, debug=debug)
     show(result)
     return result.exit_code
 
@@ -143,8 +147,10 @@ def sync(runs: tuple[str, ...]) -> int:
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
 def ui(port: int) -> None:
     """Open MLflow on the runs of this folder, or of $MLFLOW_TRACKING_URI."""
+    from primer.sync import tidy_up
     from primer.tracking.ui import serve
 
+    tidy_up(is_tracking=True)
     serve(port)
 
 

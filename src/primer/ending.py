@@ -6,10 +6,11 @@ import os
 import re
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from primer.errors import ConfigError, DataError, UsageError
 from primer.stopping import STOPPING
-from primer.tracking.journal import Record
+from primer.tracking.journal import NAME, Record
 
 USAGE_ERRORS = {"ConfigError": ConfigError, "DataError": DataError}
 OUT_OF_MEMORY = re.compile("MemoryError|OutOfMemory|can't allocate memory|out of memory")
@@ -24,7 +25,7 @@ class Ending:
     error: str | None = None
 
 
-def ending_of(worker_exit_code: int, records: list[Record]) -> Ending:
+def ending_of(worker_exit_code: int, records: list[Record], folder: Path | None = None) -> Ending:
     """The ending of a run, from its worker's exit code (negative: a signal) and its journal.
 
     Raises the ConfigError or DataError that the worker met, if the question turned out to be wrong.
@@ -49,6 +50,7 @@ def ending_of(worker_exit_code: int, records: list[Record]) -> Ending:
         hint = "; try a smaller batch_size" if OUT_OF_MEMORY.search(message) else ""
         return Ending("FAILED", 1, f"{message}{hint}")
     if worker_exit_code == os.EX_IOERR:
-        return Ending("FAILED", 1, "the run folder can't be written; training stopped at its last checkpoint")
+        what = f"{folder or '.'}/{NAME} can't be written (a full disk, or a limit on file sizes)"
+        return Ending("FAILED", 1, f"{what}; training stopped, its last checkpoint is whole")
     what = signal.Signals(number).name if number > 0 else f"exit code {worker_exit_code}"
     return Ending("FAILED", 1, f"the worker ended by {what}, without a word")

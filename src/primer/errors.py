@@ -4,9 +4,10 @@
     ├── UsageError            the question was wrong: exit code 2, nothing is left behind
     │   ├── ConfigError       a switch, a key or a value of the config
     │   └── DataError         a table or a file: which file, column, row
-    ├── RunError              the answer is no: exit code 1
-    │   └── JournalError      the run folder can't be written
-    └── Stopped               a signal asked for it: exit code 128 + its number
+    └── RunError              the answer is no: exit code 1
+        └── JournalError      the run folder can't be written
+
+    Stopped                   a signal asked for it, as KeyboardInterrupt: exit code 128 + its number
 
 A message is one or two lines: where, what was found, what was expected, what to do.
 """
@@ -44,8 +45,8 @@ class JournalError(RunError):
     """What happens in a run can't be written down, as on a full disk."""
 
 
-class Stopped(PrimerError):
-    """A signal asked the run to stop."""
+class Stopped(BaseException):
+    """A signal asked the run to stop; like KeyboardInterrupt, no `except Exception` may swallow it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")

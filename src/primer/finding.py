@@ -7,7 +7,7 @@ from pathlib import Path
 
 from primer.errors import UsageError
 from primer.folder import ROOT, is_running
-from primer.tracking.journal import NAME, Record, last_record, read
+from primer.tracking.journal import NAME, Record, first_record, last_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST
 
@@ -62,13 +62,16 @@ def dead_runs(folders: list[Path]) -> Iterator[Path]:
     """The run folders whose run has no end, and no process that works on it."""
     for folder in folders:
         last = last_record(folder)
-        if last and last["kind"] != "end" and not is_running(folder, header_of(folder)["tags"][HOST]):
+        if last is None or last["kind"] == "end":
+            continue
+        header = first_record(folder) or {}  # whole, or damaged, which primer doctor tells
+        if not is_running(folder, header.get("tags", {}).get(HOST, "")):
             yield folder
 
 
 def header_of(folder: Path) -> Record:
     """The journal's first record."""
-    records = read(folder)
-    if not records or records[0]["kind"] != "run":
+    record = first_record(folder)
+    if record is None or record["kind"] != "run":
         raise UsageError(f"{folder}: its journal does not begin with the run it is of")
-    return records[0]
+    return record

@@ -28,6 +28,7 @@ from primer.training.batches import Batches
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.checkpointer import Checkpointer
 from primer.training.criteria import Criterion
+from primer.training.forking import write_first_checkpoint
 from primer.training.metrics import TargetScale
 from primer.training.module import TrainingModule
 from primer.training.nonfinite import guards
@@ -49,6 +50,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     limits = {name: config[name] for name in LIMITS}
     timetable = Timetable.of(len(dataset.train), num_parts=config["accumulate_grad_batches"], **limits)
     module = make_module(config, dataset, timetable.num_steps)
+    write_first_checkpoint(folder / "checkpoints", module, timetable)
     state, path = resume_point(folder, journal)
     if state:
         timetable = resumed(timetable, state, config)
@@ -71,6 +73,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     recorder.write_summary()
     if config["tracking"].get("log_model"):
         keep_model(folder, module.net, dataset, journal)
+        stop.obey()  # where somebody else's `except:` swallowed it
 
 
 def resume_point(folder: Path, journal: Journal) -> tuple[dict[str, Any] | None, Path | None]:

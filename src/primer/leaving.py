@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from primer.ending import Ending
@@ -13,7 +14,7 @@ from primer.tracking import curves
 from primer.tracking.journal import Journal, Record, give_room_back, last_attempt, read
 
 
-def leave_files(folder: Path) -> None:
+def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
     """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
     try:
         curves.write(folder)
@@ -23,8 +24,9 @@ def leave_files(folder: Path) -> None:
         log = folder / "worker.log"
         if log.exists():
             text = log.read_text(errors="replace")
-            if redacted_text(text) != text:
-                log.write_text(redacted_text(text))
+            clean = redacted_text(text, secrets)
+            if clean != text:
+                log.write_text(clean)
     except Exception as error:
         print(f"primer: {folder}: {type(error).__name__}: {error}", file=sys.stderr)
 

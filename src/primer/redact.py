@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -132,20 +132,22 @@ def _is_secret_flag(item: Any) -> bool:
     return isinstance(item, str) and item.startswith("--") and "=" not in item and is_secret_key(item)
 
 
-def redacted_text(text: str) -> str:
+def redacted_text(text: str, known: Iterable[str] = ()) -> str:
     """The text without passwords in addresses, tokens, assigned secrets and secrets of the environment.
+
+    `known` are secrets to be taken out wherever they are.
 
     >>> redacted_text("no answer from http://me:secret@host:5000/api?token=abc")
     'no answer from http://host:5000/api?token=[redacted]'
     >>> redacted_text("http://me:p@ss@host"), redacted_text("DB_PASSWORD=hunter2 token = tokenizer.next()")
     ('http://host', 'DB_PASSWORD=[redacted] token = tokenizer.next()')
     """
-    return _cleaned(text, _own_secrets())
+    return _cleaned(text, _own_secrets(known))
 
 
-def _own_secrets() -> list[str]:
-    """Secrets of this process's environment; the longest first, since one may hold another."""
-    values = (value.strip() for name, value in os.environ.items() if is_secret_key(name))
+def _own_secrets(known: Iterable[str] = ()) -> list[str]:
+    """Known secrets and those of this environment; the longest first, since one may hold another."""
+    values = [*known, *(value.strip() for name, value in os.environ.items() if is_secret_key(name))]
     return sorted({value for value in values if len(value) >= MIN_OWN_CHARS}, key=len, reverse=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -9,29 +10,34 @@ from typing import Any
 
 import yaml
 
-from primer.config.changes import Changes, changes_of, check_changes, with_changes
+from primer.config.changes import Changes, changes_of, check_changes, with_changes, with_secrets
+from primer.config.identity import run_name
 from primer.ending import Ending
-from primer.errors import UsageError
+from primer.errors import RunError, UsageError
+from primer.files import FORK, read_verified, step_files, write_verified
 from primer.finding import find_folder
 from primer.folder import held, params_of, tags_of, write_config
 from primer.leaving import write_end
 from primer.result import RunResult
 from primer.run import attempt, result_of
+from primer.run import run as run_config
 from primer.stopping import StopSignal
 from primer.sync import settle
 from primer.tracking.journal import Journal, last_record, read, reserve_room
-from primer.tracking.tags import DRIFT
+from primer.tracking.shipment import id_of
+from primer.tracking.tags import DRIFT, FORKED_FROM
 
 # A change of these between two attempts is told: it may change what is computed.
 CODE = ("mlflow.source.git.commit", "primer.git.patch", "primer.host")
 
 
-def resume(run: str, *overrides: str, debug: bool = False) -> RunResult:
+def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -> RunResult:
     """Go on with a run, as `primer resume RUN OVERRIDES` does, and return what it came to.
 
     Only what does not change what was computed before may be overridden: a longer training, how often is
     saved. Raises ConfigError for anything else, and UsageError for a run that is not there or still runs.
-    A run that is FINISHED, and has nothing longer asked of it, is left alone.
+    A run that is FINISHED, and has nothing longer asked of it, is left alone. With `fork` a new run begins
+    from its newest checkpoint, and anything may be overridden that the checkpoint's weights fit.
 
     >>> resume("last", "max_steps=2000").status  # doctest: +SKIP
     'FINISHED'
@@ -40,23 +46,45 @@ def resume(run: str, *overrides: str, debug: bool = False) -> RunResult:
     settle([folder])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     changes = changes_of(config, overrides)
+    if fork:
+        return _fork(folder, with_secrets(with_changes(config, changes, overrides), overrides), debug=debug)
     check_changes(changes)
     last = last_record(folder)
     with StopSignal(is_impatient=debug) as stop:
         stop.defer()
-        with held(folder):  # who still runs is told so before anything is written
-            assert last
+        assert last
         if last["status"] == "FINISHED" and not changes:
             print(f"primer: {run} is FINISHED; a longer training is max_steps=N", file=sys.stderr)
             return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
-        new = with_changes(config, changes, overrides)
-        _begin(folder, new, changes)
-        try:
-            return attempt(folder, new, stop, debug=debug)
-        except UsageError:  # the run is what it was
-            write_config(folder, config)
-            write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
-            raise
+        new = with_secrets(with_changes(config, changes, overrides), overrides)
+        with held(folder) as lock:  # who still runs is told so before anything is written
+            _begin(folder, new, changes)
+            try:
+                return attempt(folder, new, stop, lock, debug=debug)
+            except UsageError:  # the run is what it was
+                write_config(folder, config)
+                write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
+                raise
+
+
+def _fork(folder: Path, config: dict[str, Any], *, debug: bool) -> RunResult:
+    checkpoint = _newest_whole(folder)
+    name = f"fork {run_name(config['typed']['overrides'], config)}"
+    tags = {FORKED_FROM: f"{id_of(folder) or folder} {checkpoint.name}"}
+
+    def bring_checkpoint(new_folder: Path) -> None:
+        (new_folder / "checkpoints").mkdir()
+        write_verified(new_folder / "checkpoints" / FORK, read_verified(checkpoint))
+
+    return run_config(config | {"name": name}, debug=debug, tags=tags, prepare=bring_checkpoint)
+
+
+def _newest_whole(folder: Path) -> Path:
+    for path in step_files(folder / "checkpoints"):
+        with contextlib.suppress(RunError):
+            read_verified(path)
+            return path
+    raise UsageError(f"{folder}: has no whole checkpoint to begin from")
 
 
 def _begin(folder: Path, config: dict[str, Any], changes: Changes) -> None:

@@ -6,18 +6,21 @@ This process never imports torch. How the run ended is decided here, outside the
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from primer.attempt import train_in_worker
 from primer.config import compose
 from primer.ending import Ending, ending_of
-from primer.errors import UsageError
+from primer.errors import JournalError, RunError, UsageError
 from primer.folder import create_folder, discard, held, write_header
 from primer.leaving import leave_files, write_end
-from primer.redact import redacted_text
+from primer.redact import redacted_text, secrets_of
 from primer.result import RunResult
 from primer.stopping import StopSignal
+from primer.sync import tidy_up
 from primer.tracking import curves
 from primer.tracking.courier import Courier
 from primer.tracking.journal import last_attempt, read
@@ -38,20 +41,41 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     return run(compose(overrides, config_dir=config_dir), debug=debug)
 
 
-def run(config: dict[str, Any], *, debug: bool = False, tags: dict[str, str] | None = None) -> RunResult:
-    """Run a frozen config in a folder of its own, and see it to its end."""
+def run(
+    config: dict[str, Any],
+    *,
+    debug: bool = False,
+    tags: dict[str, str] | None = None,
+    prepare: Callable[[Path], None] | None = None,
+) -> RunResult:
+    """Run a frozen config in a folder of its own, and see it to its end.
+
+    `tags` are set beside the run's own; `prepare` is called with the new folder before anything starts.
+    """
+    is_tracking = config["switches"]["tracking"] != "off"
+    # beside the run: the next command to meet a dead run says how it ended
+    Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
     with StopSignal(is_impatient=debug) as stop:
         stop.defer()
         folder = create_folder(config["name"])
-        try:
-            write_header(folder, config, tags)
-            return attempt(folder, config, stop, debug=debug)
-        except UsageError:
-            discard(folder)
-            raise
+        with held(folder) as lock:
+            try:
+                write_header(folder, config, tags)
+                if prepare:
+                    prepare(folder)
+            except (OSError, JournalError) as error:
+                discard(folder)
+                raise RunError(f"{folder}: can't be written to: {error}") from error
+            try:
+                return attempt(folder, config, stop, lock, debug=debug)
+            except UsageError:
+                discard(folder)
+                raise
 
 
-def attempt(folder: Path, config: dict[str, Any], stop: StopSignal, *, debug: bool = False) -> RunResult:
+def attempt(
+    folder: Path, config: dict[str, Any], stop: StopSignal, lock: int, *, debug: bool = False
+) -> RunResult:
     """Train the run of a folder, from its newest checkpoint if it has one, and write down how it ended.
 
     Raises UsageError when the question turned out to be wrong, before training began.
@@ -60,26 +84,28 @@ def attempt(folder: Path, config: dict[str, Any], stop: StopSignal, *, debug: bo
     is_tracked = config["switches"]["tracking"] != "off"
     courier = Courier(folder, uri_of(config)) if is_tracked else None
     failure: BaseException | None = None
-    with held(folder) as lock:
-        try:
-            if courier:
-                courier.start()
-            exit_code = _train_here(folder) if debug else train_in_worker(folder, lock, stop, courier)
-            ending = ending_of(exit_code, last_attempt(read(folder)))
-            if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
-                ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
-        except UsageError:
-            if courier:
-                courier.abandon()
-            raise
-        except BaseException as error:  # a run has its end, whatever happens in here
-            text = redacted_text(f"{type(error).__name__}: {error}")
-            failure, ending = error, Ending("FAILED", 1, text)
-        duration_s = time.monotonic() - started_at
-        leave_files(folder)
-        end = write_end(folder, ending, duration_s)
-        is_hurried = ending.status == "KILLED"
-        is_shipped = courier is None or courier.finish(stop, end, is_hurried=is_hurried)
+    secrets = secrets_of(config)
+    try:
+        if courier:
+            courier.start()
+        if debug:
+            exit_code = _train_here(folder, secrets)
+        else:
+            exit_code = train_in_worker(folder, secrets, lock, stop, courier)
+        ending = ending_of(exit_code, last_attempt(read(folder)), folder)
+        if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
+            ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
+    except UsageError:
+        if courier:
+            courier.abandon()
+        raise
+    except BaseException as error:  # a run has its end, whatever happens in here
+        text = redacted_text(f"{type(error).__name__}: {error}", secrets.values())
+        failure, ending = error, Ending("FAILED", 1, text)
+    duration_s = time.monotonic() - started_at
+    leave_files(folder, secrets.values())
+    end = write_end(folder, ending, duration_s)
+    is_shipped = courier is None or courier.finish(stop, end, is_hurried=ending.status == "KILLED")
     if failure:
         raise failure
     return result_of(folder, config, ending, duration_s, is_shipped=is_shipped)
@@ -103,7 +129,7 @@ def result_of(
     )
 
 
-def _train_here(folder: Path) -> int:
+def _train_here(folder: Path, secrets: dict[str, str]) -> int:
     from primer import worker
 
-    return worker.main(folder / "config.yaml", is_foreground=True)
+    return worker.main(folder / "config.yaml", secrets, is_foreground=True)

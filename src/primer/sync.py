@@ -12,9 +12,9 @@ from primer.folder import held
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted, redacted_text
 from primer.tracking.courier import reason_of
-from primer.tracking.journal import read
-from primer.tracking.shipment import Shipment
-from primer.tracking.uri import tracking_uri
+from primer.tracking.journal import first_record, read
+from primer.tracking.shipment import Shipment, id_of
+from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
 
 DIED = "its process or its machine died"
 
@@ -39,6 +39,13 @@ def sync(*runs: str) -> list[Synced]:
     return [ship(folder) for folder in folders if runs or is_tracked(folder)]
 
 
+def tidy_up(*, is_tracking: bool) -> None:
+    """Say how dead runs below `outputs` ended, in their folders and, if `is_tracking`, in MLflow."""
+    for folder in settle(run_folders()):
+        if is_tracking and is_tracked(folder):
+            ship(folder)
+
+
 def settle(folders: list[Path]) -> list[Path]:
     """Write KILLED as the end of the runs whose process or machine died; returns them."""
     settled = []
@@ -59,25 +66,34 @@ def _seconds(folder: Path) -> float:
 
 
 def is_tracked(folder: Path) -> bool:
-    """Whether the run was meant to be in MLflow."""
-    return header_of(folder)["uri"] is not None
+    """Whether the run was meant to be in MLflow; so is one whose journal does not say."""
+    record = first_record(folder)
+    return record is None or record["kind"] != "run" or record["uri"] is not None
 
 
 def store_of(folder: Path) -> str:
-    """Where a run is shipped: with the password that is set now, since its folder keeps none."""
+    """Where a run is shipped: with the password that is set now, since its folder keeps none.
+
+    Not to a database in a folder that is gone, as when a project was moved.
+    """
     own, current = header_of(folder)["uri"], tracking_uri(None)
-    return current if own in (None, redacted(current)) else str(own)
+    is_gone = own is None or (own.startswith(SQLITE) and not sqlite_path(own).parent.is_dir())
+    return current if is_gone or own == redacted(current) else str(own)
 
 
 def ship(folder: Path) -> Synced:
     """Ship one run folder's journal; a run that goes on ships itself."""
-    shipment = Shipment(folder, store_of(folder))
+    uri = ""
     try:
+        uri = store_of(folder)
+        shipment = Shipment(folder, uri)
         with held(folder):
             has_shipped = shipment.advance()
         return Synced(folder, shipment.run_id, has_shipped)
+    except UsageError as error:
+        return Synced(folder, None, False, str(error))
     except Exception as error:  # the others are shipped all the same
-        return Synced(folder, shipment.run_id, False, f"{redacted_text(store_of(folder))} {reason_of(error)}")
+        return Synced(folder, id_of(folder), False, f"{redacted_text(uri)} {reason_of(error)}")
 
 
 def told(results: list[Synced]) -> list[str]:

@@ -7,6 +7,7 @@ written), 128 + a signal's number.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -19,7 +20,7 @@ from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
 from primer.errors import JournalError, Stopped, UsageError
-from primer.redact import redacted_text
+from primer.redact import redacted_text, restored
 from primer.stopping import StopSignal
 from primer.tracking.heartbeat import Heartbeat
 from primer.tracking.journal import Journal
@@ -30,28 +31,37 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 
 
-def main(config_path: Path, *, is_foreground: bool = False) -> int:
-    """Train what the config names and return the exit code; never raises."""
+def main(
+    config_path: Path,
+    secrets: dict[str, str] | None = None,
+    *,
+    parent: int | None = None,
+    is_foreground: bool = False,
+) -> int:
+    """Train what the config names, its secrets put back, and return the exit code; never raises.
+
+    Stops when the process `parent` is gone.
+    """
     folder = config_path.parent
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
-    parent = None if is_foreground else os.getppid()
     with Journal(folder) as journal, Heartbeat(journal, parent=parent):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
-                work(yaml.safe_load(config_path.read_text()), folder, journal, stop)
+                config = restored(yaml.safe_load(config_path.read_text()), secrets or {})
+                work(config, folder, journal, stop)
         except BaseException as error:
-            return _ended_by(error, journal)
+            return _ended_by(error, journal, secrets or {})
     return 0
 
 
-def _ended_by(error: BaseException, journal: Journal) -> int:
+def _ended_by(error: BaseException, journal: Journal, secrets: dict[str, str]) -> int:
     if isinstance(error, Stopped):
         return error.exit_code
-    trace = redacted_text(traceback.format_exc())
+    trace = redacted_text(traceback.format_exc(), secrets.values())
     sys.stderr.write(trace)
     try:
-        message = redacted_text(str(error))
+        message = redacted_text(str(error), secrets.values())
         journal.write("error", type=type(error).__name__, message=message, traceback=trace)
     except (JournalError, OSError):
         return os.EX_IOERR
@@ -91,4 +101,7 @@ def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    secrets, parent = (os.environ.pop(name, None) for name in ("PRIMER_SECRETS", "PRIMER_PARENT"))
+    raise SystemExit(
+        main(Path(sys.argv[1]), json.loads(secrets or "{}"), parent=int(parent) if parent else None)
+    )

@@ -9,6 +9,7 @@ from typing import Any
 from primer.config.compose import compose
 from primer.config.wording import shown
 from primer.errors import ConfigError
+from primer.redact import REDACTED, is_secret_key, restored, secrets_of
 
 Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new
 
@@ -27,15 +28,36 @@ def changes_of(config: dict[str, Any], overrides: Sequence[str]) -> Changes:
     """
     if not overrides:
         return {}
-    typed = config["typed"]
-    before = dict(_leaves(compose(typed["overrides"], config_dir=typed["config_dir"])))
-    after = dict(_leaves(compose([*typed["overrides"], *overrides], config_dir=typed["config_dir"])))
+    secret = [override for override in overrides if _is_secret(override)]
+    before, after = (dict(_leaves(_composed(config, given))) for given in (secret, overrides))
     keys = dict.fromkeys([*before, *after])
     return {
         key: (before.get(key), after.get(key))
         for key in keys
         if before.get(key) != after.get(key) and key.partition(".")[0] not in ("name", "typed")
     }
+
+
+def with_secrets(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The config with the secrets that no run folder keeps: given again, or from where they came."""
+    lost = [key for key, value in _leaves(config) if value == REDACTED]
+    if not lost:
+        return config
+    config = restored(config, secrets_of(_composed(config, overrides)))
+    for key, value in _leaves(config):
+        if value == REDACTED:
+            raise ConfigError(f"{key}: is a secret, which no run folder keeps; expected {key}=VALUE")
+    return config
+
+
+def _composed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    typed = config["typed"]
+    kept = [override for override in typed["overrides"] if not _is_secret(override)]
+    return compose([*kept, *overrides], config_dir=typed["config_dir"])
+
+
+def _is_secret(override: str) -> bool:
+    return is_secret_key(override.lstrip("+").partition("=")[0])
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from primer.redact import is_secret_key
+
 # Where a run is kept, how often, and what it is called do not change what it computes.
 VOLATILE = ("name", "tracking", "typed", "trust", "checkpoint_every_n_steps", "checkpoint_every_n_minutes")
 
@@ -71,7 +73,7 @@ def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
     switched = {}
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key != "seed" and key.partition(".")[0] not in VOLATILE:
+        if key != "seed" and key.partition(".")[0] not in VOLATILE and not is_secret_key(key):
             switched[key] = value.strip("'\"")
     groups = (*config["switches"], "experiment")
     words = [_word(key, switched[key], groups) for key in sorted(switched, key=_rank)]

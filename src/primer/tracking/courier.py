@@ -63,7 +63,8 @@ class Courier(threading.Thread):
         """
         begun_at, num_signals = time.monotonic(), stop.num_received
         is_absent = self.trouble is not None and self._shipment.run_id is None
-        within_s = HURRIED_S if is_hurried or is_absent else GIVE_UP_AFTER_S
+        is_hopeless = is_absent or self.is_out_of_room
+        within_s = HURRIED_S if is_hurried or is_hopeless else GIVE_UP_AFTER_S
         self._shipment.end = end
         self._wake.set()
         while self.is_alive() and stop.num_received == num_signals:

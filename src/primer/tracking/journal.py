@@ -19,7 +19,6 @@ step, value), so that shipping a journal twice doubles nothing.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import zlib
@@ -67,15 +66,15 @@ class Journal:
             if kind not in ("error", "end") or not reserve.exists():
                 raise JournalError(f"{self.folder / NAME}: {error.strerror}") from error
             reserve.unlink()
-            self._append(line)
+            self.write(kind, **fields)
 
     def _append(self, line: bytes) -> None:
         if self._is_torn:
             line = b"\n" + line  # a torn record stays a bad line of its own
         num_written = self._file.write(line)
-        if num_written != len(line):
-            self._is_torn = self._is_torn or num_written > 0
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._is_torn = self._is_torn or 0 < num_written < len(line)
+        while num_written < len(line):
+            num_written += self._file.write(line[num_written:])  # which says why there was no room for it
         self._is_torn = False
 
     def sync(self) -> None:
@@ -139,6 +138,11 @@ def _parse(line: bytes) -> Record | None:
 def read(folder: Path) -> list[Record]:
     """All whole records of a run folder's journal."""
     return list(Follower(folder).new())
+
+
+def first_record(folder: Path) -> Record | None:
+    """The first whole record: what the run is, where the journal is whole."""
+    return next(Follower(folder).new(), None)
 
 
 def last_record(folder: Path) -> Record | None:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.tracking.journal import Follower, Record
+from primer.tracking.journal import Follower, Record, last_attempt
 from primer.tracking.tags import ERROR, SHIPPED, WARNING
 
 if TYPE_CHECKING:
@@ -30,14 +30,16 @@ RECEIPT = "mlflow.json"
 
 def id_of(folder: Path) -> str | None:
     """The id of a folder's run in MLflow, if it has arrived there."""
-    receipt = folder / RECEIPT
-    return str(json.loads(receipt.read_text())["run_id"]) if receipt.exists() else None
+    try:
+        return str(json.loads((folder / RECEIPT).read_text())["run_id"])
+    except (OSError, ValueError, KeyError):  # not there, or torn: the next shipment writes it again
+        return None
 
 
 class Shipment:
     """Ships one run folder to the store at `uri`.
 
-    Nothing is created there before the worker has said that its parts fit and training starts.
+    Nothing is created or reopened there before the worker has said that its parts fit and training starts.
     """
 
     def __init__(self, folder: Path, uri: str) -> None:
@@ -57,12 +59,15 @@ class Shipment:
         self._waiting += self._follower.new()
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
-        kinds = {record["kind"] for record in self._waiting}
-        if self._store is None and kinds & {"data", "end"}:
+        kinds = {record["kind"] for record in last_attempt(self._waiting)}
+        if self._store is None and kinds & {"data", "start", "end"}:
             self._open_store()  # 1.5 s of imports, while the worker imports torch
-        if self.run_id is None and kinds & {"start", "end"}:
+        is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
+        if not self._waiting or not is_begun:
+            return False
+        if self.run_id is None:
             self._find_or_create()
-        if self.run_id is None or not self._waiting:
+        if not self._waiting:
             return False
         self._ship(self._waiting)
         self.has_arrived = self._waiting[-1]["kind"] == "end"
@@ -81,6 +86,9 @@ class Shipment:
         self._id = header["id"]
         self._experiment_id = self._store.experiment(header["experiment"])
         found = self._store.find_runs(self._experiment_id, header["id"])
+        if found and found[0].info.lifecycle_stage == "deleted":
+            self.has_arrived, self._waiting = True, []  # somebody deleted it there: it stays so
+            return
         run_id = str(found[0].info.run_id) if found else self._store.create_run(self._experiment_id, header)
         shipped = found[0].data.tags.get(SHIPPED) if found else None
         if shipped:
@@ -120,9 +128,7 @@ class Shipment:
         artifacts = [self._folder / name for name in ARTIFACTS]
         if record["error"]:
             artifacts.append(self._folder / "worker.log")
-        for path in artifacts:
-            if path.exists():
-                self._store.log_artifact(self.run_id, path)
+        self._store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
         model = self._folder / "model"
         if (model / "MLmodel").exists():
             self._store.log_model(self.run_id, self._experiment_id, model, self._last_step)

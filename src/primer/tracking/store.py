@@ -8,7 +8,8 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
+    FileInfo,
     InputTag,
     LoggedModelOutput,
     LoggedModelStatus,
@@ -24,10 +26,12 @@ from mlflow.entities import (
     Param,
     Run,
     RunTag,
+    ViewType,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
+from primer.errors import RunError
 from primer.tracking.journal import Record
 from primer.tracking.tags import DRIFT, ID, NONFINITE, SHIPPED
 from primer.tracking.uri import SQLITE, sqlite_path
@@ -46,7 +50,7 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         for noisy in ("mlflow.store.db.utils", "alembic"):
-            logging.getLogger(noisy).setLevel(logging.WARNING)
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # what they say is raised, too
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.uri = uri
@@ -64,6 +68,8 @@ class Store:
     def experiment(self, name: str) -> str:
         """The id of an experiment, created when it is not there."""
         found = self.client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage == "deleted":
+            raise RunError(f"experiment {name!r} is deleted; restore it, or set tracking.experiment")
         if found is not None:
             return str(found.experiment_id)
         try:
@@ -90,8 +96,15 @@ class Store:
 
         More than one where a server answered a request to create it so late that it was asked again.
         """
-        found = self.client.search_runs([experiment_id], f"tags.`{ID}` = '{key}'")
-        return sorted(found, key=lambda run: (SHIPPED not in run.data.tags, run.info.run_id))
+        found = self.client.search_runs([experiment_id], f"tags.`{ID}` = '{key}'", ViewType.ALL)
+        return sorted(
+            found,
+            key=lambda run: (
+                run.info.lifecycle_stage == "deleted",
+                SHIPPED not in run.data.tags,
+                run.info.run_id,
+            ),
+        )
 
     def tags(self, run_id: str) -> dict[str, str] | None:
         """The tags of a run; None where there is no such run."""
@@ -135,7 +148,8 @@ class Store:
     def delete_doubles(self, experiment_id: str, key: str) -> None:
         """Delete all but the first of the runs that a journal was shipped to."""
         for run in self.find_runs(experiment_id, key)[1:]:
-            self.client.delete_run(run.info.run_id)
+            if run.info.lifecycle_stage == "active":
+                self.client.delete_run(run.info.run_id)
 
     def log_params(self, run_id: str, params: dict[str, Any]) -> None:
         """Log params, whole, whatever their number; one that is logged with another value becomes a tag."""
@@ -202,12 +216,20 @@ class Store:
         saved.run_id, saved.model_id = run_id, model.model_id
         saved.save(folder / "MLmodel")
         self.client.log_model_artifacts(model.model_id, str(folder))
+        _check_model(folder, partial(self.client.list_logged_model_artifacts, model.model_id))
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self.client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step)])
+        outputs = self.client.get_run(run_id).outputs
+        if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
+            self.client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step)])
 
-    def log_artifact(self, run_id: str, path: Path) -> None:
-        """Copy a file to the run's artifacts."""
-        self.client.log_artifact(run_id, str(path))
+    def log_artifacts(self, run_id: str, paths: list[Path]) -> None:
+        """Copy files to the run's artifacts, and see that they are there.
+
+        A proxy that answers an upload with a page of its own looks like success to MLflow's client.
+        """
+        for path in paths:
+            self.client.log_artifact(run_id, str(path))
+        _check_arrived({path.name: path for path in paths}, self.client.list_artifacts(run_id))
 
     def reopen(self, run_id: str) -> None:
         """Say that a run that had ended goes on."""
@@ -216,6 +238,20 @@ class Store:
     def end(self, run_id: str, status: str, time_ms: int) -> None:
         """Say how the run ended."""
         self.client.set_terminated(run_id, status=status, end_time=time_ms)
+
+
+def _check_arrived(sent: dict[str, Path], arrived: Iterable[FileInfo]) -> None:
+    sizes = {file.path: file.file_size or 0 for file in arrived}
+    for name, path in sent.items():
+        if sizes.get(name) != path.stat().st_size:
+            raise RunError(f"{name} did not arrive whole")
+
+
+def _check_model(folder: Path, listed: Callable[[str | None], Iterable[FileInfo]]) -> None:
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        name = None if place == folder else place.relative_to(folder).as_posix()
+        files = {path.relative_to(folder).as_posix(): path for path in place.iterdir() if path.is_file()}
+        _check_arrived(files, listed(name))
 
 
 def _use_wal(path: Path) -> None:

@@ -7,6 +7,7 @@ CONFIG_HASH = "primer.config_hash"
 GROUP = "primer.group"  # everything but the seed
 DIRTY = "primer.git.dirty"
 PATCH = "primer.git.patch"  # digest of what is not committed
+FORKED_FROM = "primer.forked_from"  # the run, and the checkpoint, that this one began with
 REPRODUCES = "primer.reproduces"  # the run that this one repeats
 WARNING = "primer.warning"
 ERROR = "primer.error"

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, and are verified before they are used.
+"""Checkpoints that are verified before they are used.
 
 Lightning's own writer goes through the system's temporary folder, which is a plain copy onto another
 filesystem: a kill there leaves 0 bytes (measured, Lightning 2.6.6). And a flipped bit loads silently.
@@ -6,10 +6,7 @@ filesystem: a kill there leaves 0 bytes (measured, Lightning 2.6.6). And a flipp
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +14,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from primer.errors import RunError
-
-STEP_FILE = re.compile(r"step-(\d+)\.ckpt")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Put `content` at `path` so that, whatever dies, the file is the old one or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(f"{path}: {len(content):,} bytes can't be written: {error.strerror}") from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+from primer.files import read_verified, remove_verified, step_files, write_verified
 
 
 class VerifiedCheckpointIO(CheckpointIO):
@@ -50,37 +27,17 @@ class VerifiedCheckpointIO(CheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content = buffer.getvalue()
-        write_atomically(path, content)
-        write_atomically(_beside(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
-        _verified(path)
+        write_verified(path, buffer.getvalue())
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        checkpoint: dict[str, Any] = torch.load(
-            io.BytesIO(_verified(Path(path))), map_location=map_location, weights_only=True
-        )
+        content = io.BytesIO(read_verified(Path(path)))
+        checkpoint: dict[str, Any] = torch.load(content, map_location=map_location, weights_only=True)
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        Path(path).unlink(missing_ok=True)
-        _beside(Path(path)).unlink(missing_ok=True)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f"{path.name}.sha256")
-
-
-def _verified(path: Path) -> bytes:
-    """The file's content; raises RunError where it is not what was written."""
-    try:
-        content, known = path.read_bytes(), _beside(path).read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: can't be read: {error.strerror} ({error.filename})") from error
-    if known.partition(b" ")[0] != hashlib.sha256(content).hexdigest().encode():
-        raise RunError(f"{path}: damaged; its SHA-256 is not the one written beside it")
-    return content
+        remove_verified(Path(path))
 
 
 class Checkpoints:
@@ -96,15 +53,10 @@ class Checkpoints:
         """Where the checkpoint after that step stands."""
         return self.folder / f"step-{step}.ckpt"
 
-    def newest_first(self) -> list[Path]:
-        """All of them, whole or not."""
-        steps = [int(found[1]) for path in self.folder.glob("step-*") if (found := _step_of(path))]
-        return [self.path(step) for step in sorted(steps, reverse=True)]
-
     def newest_whole(self) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
         """The newest checkpoint that is what was written, its path, and what is wrong with newer ones."""
         complaints: list[str] = []
-        for path in self.newest_first():
+        for path in step_files(self.folder):
             try:
                 return VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu"), path, complaints
             except RunError as error:
@@ -113,11 +65,7 @@ class Checkpoints:
 
     def prune(self) -> None:
         """Keep the newest two, and nothing that a killed writer left half done."""
-        for path in self.newest_first()[2:]:
-            VerifiedCheckpointIO().remove_checkpoint(path)
+        for path in step_files(self.folder)[2:]:
+            remove_verified(path)
         for path in self.folder.glob(".*.ckpt*"):
             path.unlink(missing_ok=True)
-
-
-def _step_of(path: Path) -> re.Match[str] | None:
-    return STEP_FILE.fullmatch(path.name)

@@ -34,6 +34,7 @@ class Criterion(nn.Module):
     A loss that is not known to be a plain sum or mean (class weights, a loss of one's own) is called as it is
     and taken as a mean over rows, which is exact as long as a batch is one part: see `can_be_cut`.
 
+    >>> import torch
     >>> whole = nn.MSELoss()(torch.tensor([[1.0], [2.0], [6.0]]), torch.zeros(3, 1))
     >>> criterion = Criterion(nn.MSELoss())
     >>> first = criterion(torch.tensor([[1.0], [2.0]]), torch.zeros(2, 1), num_rows=3)

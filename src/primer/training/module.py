@@ -39,7 +39,7 @@ class TrainingModule(LightningModule):
         self.net = net
         self.criterion = criterion
         self.target_scale = target_scale
-        self.loss_sum = SumMetric().set_dtype(torch.float64)
+        self.loss_sum = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
         self.metrics = metrics_of(task, target_scale.out_features)
         self.step_losses: list[Tensor] = []  # shares of the step in progress, scalars
         self.evaluated: dict[str, float] = {}  # what the last evaluation found

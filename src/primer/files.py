@@ -1,0 +1,72 @@
+"""Files that are whole or not there, whatever dies; and checkpoints by the step they were taken after."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from primer.errors import RunError
+
+FORK = "fork.ckpt"  # a copy of another run's checkpoint, which a new run begins with
+STEP_FILE = re.compile(r"step-(\d+)\.ckpt")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path` so that, whatever dies, the file is the old one or the new one, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunError(f"{path}: {len(content):,} bytes can't be written: {error.strerror}") from error
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_verified(path: Path, content: bytes) -> None:
+    """Write a file with its SHA-256 beside it, and read it back.
+
+    >>> path = getfixture("tmp_path") / "a.ckpt"
+    >>> write_verified(path, b"weights")
+    >>> read_verified(path)
+    b'weights'
+    """
+    write_atomically(path, content)
+    write_atomically(_beside(path), f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
+    read_verified(path)
+
+
+def read_verified(path: Path) -> bytes:
+    """The file's content; raises RunError where it is not what was written."""
+    try:
+        content, known = path.read_bytes(), _beside(path).read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: can't be read: {error.strerror} ({error.filename})") from error
+    if known.partition(b" ")[0] != hashlib.sha256(content).hexdigest().encode():
+        raise RunError(f"{path}: damaged; its SHA-256 is not the one written beside it")
+    return content
+
+
+def remove_verified(path: Path) -> None:
+    """Remove a file and its SHA-256."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def step_files(folder: Path) -> list[Path]:
+    """The checkpoints `step-N.ckpt` of a folder, whole or not, the newest first."""
+    steps = [int(found[1]) for path in folder.glob("step-*") if (found := STEP_FILE.fullmatch(path.name))]
+    return [folder / f"step-{step}.ckpt" for step in sorted(steps, reverse=True)]

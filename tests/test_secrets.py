@@ -1,0 +1,61 @@
+"""A secret reaches the parts that need it, and no file, no store and no screen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from runs import primer, run_folders
+
+from primer.config import compose
+from primer.config.changes import changes_of, with_secrets
+from primer.errors import ConfigError
+from primer.redact import redacted
+
+NET = """
+import torch
+class Guarded(torch.nn.Linear):
+    def __init__(self, in_features, out_features, activation, api_key, num_tokens, fails):
+        super().__init__(in_features, out_features)
+        assert api_key == "k3y-of-mine-0001", "the net was not given its key"
+        print("logging in with", api_key, "at https://me:h0rse-b4ttery@example.com/")
+        if fails:
+            raise RuntimeError(f"no entry: api_key='{api_key}' hf_abcdefghijklmnopqrstuvwxyz0123456789")
+"""
+CANARIES = ("k3y-of-mine-0001", "h0rse-b4ttery", "hf_abcdefghij", "s3cret-of-the-env")
+
+
+def test_a_secret_is_used_and_kept_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "guarded.py").write_text(NET)
+    (tmp_path / "conf" / "net").mkdir(parents=True)
+    file = tmp_path / "conf" / "net" / "guarded.yaml"
+    file.write_text("_target_: guarded.Guarded\napi_key: ${oc.env:NET_KEY}\nnum_tokens: 7\nfails: false\n")
+    env = {"NET_KEY": CANARIES[0], "SOME_TOKEN": CANARIES[3], "MLFLOW_TRACKING_PASSWORD": CANARIES[3]}
+    quick = ("--config-dir", "conf", "net=guarded", "data=iris", "max_epochs=1")
+    shown = ""
+    for overrides in ((), ("net.fails=true",), (f"net.api_key={CANARIES[0]}", "max_epochs=2")):
+        done = primer("train", *quick, *overrides, cwd=tmp_path, env=env)
+        assert done.returncode == int("net.fails=true" in overrides), done.stdout + done.stderr
+        shown += done.stdout + done.stderr
+    done = primer("resume", "last", "max_epochs=3", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown += done.stdout + done.stderr
+    for canary in CANARIES:
+        assert canary not in shown
+        for path in tmp_path.rglob("*"):
+            is_own = path in (file, tmp_path / "guarded.py") or "__pycache__" in path.parts
+            assert is_own or not path.is_file() or canary.encode() not in path.read_bytes(), path
+    config = (run_folders(tmp_path)[0] / "config.yaml").read_text()
+    assert "api_key: '[redacted]'" in config
+    assert "num_tokens: 7" in config
+
+
+def test_a_secret_that_is_nowhere_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "guarded.yaml").write_text("_target_: guarded.Guarded\napi_key: '[redacted]'\n")
+    config = redacted(compose(["net=guarded", f"net.api_key={CANARIES[0]}"], config_dir=tmp_path))
+    with pytest.raises(ConfigError, match=r"net.api_key: is a secret, .* expected net.api_key=VALUE"):
+        with_secrets(config, [])
+    given = [f"net.api_key={CANARIES[0]}"]
+    assert with_secrets(config, given)["net"]["api_key"] == CANARIES[0]
+    assert changes_of(config, given) == {}  # it is no change
