@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -26,11 +27,12 @@ def write_config(folder: Path, *overrides: str) -> Path:
     return folder
 
 
-def steps_per_s(folder: Path) -> float:
-    """From the first recorded step to the last, validations in between included."""
+def steps_per_s(folder: Path, *, since: int = 0) -> float:
+    """From the first recorded step, or one not before `since`, to the last; validations included."""
     points = [r for r in read(folder) if r["kind"] == "points" and r["key"] == "train/loss"]
-    times = [time_ms for record in points for time_ms in record["times"]]
-    return (len(times) - 1) / (times[-1] - times[0]) * 1000
+    times = {s: at for r in points for s, at in zip(r["steps"], r["times"], strict=True) if s >= since}
+    first, last = min(times), max(times)
+    return (last - first) / (times[last] - times[first]) * 1000
 
 
 def raw_steps_per_s(num_epochs: int) -> float:
@@ -75,6 +77,36 @@ def bench_loop() -> None:
             ratios.append(raw / ours)
             print(f"primer {ours:6.0f} steps/s   plain loop {raw:6.0f} steps/s   ratio {raw / ours:.2f}")
     print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+def bench_recording(num_steps: int = 8000) -> None:
+    """Every step recorded and shipped to MLflow, against the same run with tracking off and one point in 500."""
+    runs = {
+        "digits": ("data=digits", "max_epochs=null", "val_every_n_steps=500"),
+        "primer": ("experiment=primer/tensors",),
+    }
+    with tempfile.TemporaryDirectory() as root:
+        for name, overrides in runs.items():
+            ratios = []
+            for _ in range(NUM_PAIRS):
+                common = (*overrides, f"max_steps={num_steps}", "checkpoint_every_n_minutes=null")
+                tracked, bare = (
+                    steps_per_s(trained(Path(root), *common, *more), since=500)
+                    for more in (("tracking.log_model=false",), ("tracking=off", "log_every_n_steps=500"))
+                )
+                ratios.append(bare / tracked)
+                print(
+                    f"{name}: tracked {tracked:6.0f} steps/s   bare {bare:6.0f}   ratio {bare / tracked:.3f}"
+                )
+            print(f"{name}: median ratio {statistics.median(ratios):.3f}")
+
+
+def trained(cwd: Path, *overrides: str) -> Path:
+    """The run folder of `primer train OVERRIDES`."""
+    command = [sys.executable, "-m", "primer", "train", *overrides]
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return max(cwd.glob("outputs/*/*/journal")).parent
 
 
 def make_table(path: Path, num_rows: int) -> int:
@@ -126,5 +158,5 @@ def peak_bytes(*arguments: str) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["loop", "table"])
-    {"loop": bench_loop, "table": bench_table}[parser.parse_args().what]()
+    parser.add_argument("what", choices=["loop", "table", "recording"])
+    {"loop": bench_loop, "table": bench_table, "recording": bench_recording}[parser.parse_args().what]()

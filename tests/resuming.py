@@ -11,13 +11,18 @@ from typing import Any
 
 import torch
 import yaml
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from torch import Tensor, nn
 
 from primer import worker
 from primer.config import compose
 from primer.config.changes import changes_of, with_changes
 from primer.tracking.journal import Journal, read
+from primer.training import checkpointer
+from primer.training.batches import Batches
 from primer.training.checkpoint import Checkpoints
+from primer.training.recorder import Recorder
 
 NUM_STEPS = 60
 DIGITS = ("data=iris", "batch_size=16", "max_epochs=null", f"max_steps={NUM_STEPS}", "tracking=off")
@@ -61,6 +66,22 @@ CASES: dict[str, tuple[str, ...]] = {
     "parts": ("net=dropout", "accumulate_grad_batches=3"),
     "clipped": ("net=dropout", "gradient_clip_val=0.5", "optimizer=rmsprop", "optimizer.momentum=0.5"),
 }
+
+
+# What restores a part of a run's state, and a run that comes out otherwise without it.
+FAULTS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
+    "generators": ("dropout", [(checkpointer, "set_random_state")]),
+    "position": ("shuffled", [(Batches, "load_state_dict")]),
+    "scheduler": ("adam_scheduler", [(_CheckpointConnector, "restore_lr_schedulers")]),
+    "optimizer": ("momentum", [(_CheckpointConnector, "restore_optimizers")]),
+    "best so far": ("unsteady", [(Recorder, "load_state_dict")]),
+    "best checkpoint": ("unsteady", [(ModelCheckpoint, "load_state_dict")]),
+    "early stopping": ("unsteady", [(EarlyStopping, "load_state_dict")]),
+}
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    """What a planted fault puts in place of a function that restores."""
 
 
 def conf_dir(root: Path) -> Path:

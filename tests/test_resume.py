@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 import resuming
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
-from resuming import CASES, begin, newest, points, prolong, put, unlike, work_in
+from resuming import CASES, FAULTS, begin, newest, nothing, points, prolong, put, unlike, work_in
 from runs import Trained, primer
 
 from primer.files import step_files
 from primer.tracking.journal import read
 from primer.training import checkpointer
-from primer.training.batches import Batches
-from primer.training.recorder import Recorder
 
 
 @pytest.fixture(scope="module")
@@ -78,21 +73,6 @@ def test_killed_again_and_again(tmp_path: Path, conf: Path, undisturbed: Undistu
         assert work_in(folder, kill_at=11) == -9
     assert work_in(folder) == 0
     assert unlike(folder, undisturbed.of("mid_epoch")) == []
-
-
-def nothing(*_: Any) -> None:
-    """What a planted fault puts in place of a function that restores."""
-
-
-FAULTS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
-    "generators": ("dropout", [(checkpointer, "set_random_state")]),
-    "position": ("shuffled", [(Batches, "load_state_dict")]),
-    "scheduler": ("adam_scheduler", [(_CheckpointConnector, "restore_lr_schedulers")]),
-    "optimizer": ("momentum", [(_CheckpointConnector, "restore_optimizers")]),
-    "best so far": ("unsteady", [(Recorder, "load_state_dict")]),
-    "best checkpoint": ("unsteady", [(ModelCheckpoint, "load_state_dict")]),
-    "early stopping": ("unsteady", [(EarlyStopping, "load_state_dict")]),
-}
 
 
 @pytest.fixture(params=FAULTS)

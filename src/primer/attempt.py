@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,20 +31,13 @@ def train_in_worker(
     too long.
     """
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
-    # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
-    environment = os.environ | {
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-        "PYTHONUNBUFFERED": "1",
-        SECRETS: json.dumps(secrets),
-        PARENT: str(os.getpid()),
-    }
     follower = Follower(folder)
     for _ in follower.new():
         pass  # of earlier attempts
     with (folder / "worker.log").open("ab") as log, Progress() as progress:
         worker = subprocess.Popen(
             command,
-            env=environment,
+            env=_environment(secrets),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -51,15 +45,9 @@ def train_in_worker(
             pass_fds=[lock],
         )
         try:
-            told_at: float | None = None
-            while worker.poll() is None:
+            wish = _WishToStop(worker, stop, courier)
+            while worker.poll() is None and not wish.is_overdue():
                 progress.show(follower.new())
-                is_wanted = stop.received is not None or (courier is not None and courier.is_out_of_room)
-                if is_wanted and told_at is None:
-                    worker.send_signal(stop.received or 15)
-                    told_at = time.monotonic()
-                if stop.num_received > 1 or (told_at and time.monotonic() - told_at > STOP_WITHIN_S):
-                    break
                 time.sleep(POLL_S)
         finally:  # an error in here leaves no process behind
             if worker.poll() is None:
@@ -68,3 +56,29 @@ def train_in_worker(
         progress.show(follower.new())
     was_killed = worker.returncode < 0 and stop.received is not None
     return -stop.received if was_killed and stop.received else worker.returncode
+
+
+def _environment(secrets: dict[str, str]) -> dict[str, str]:
+    return os.environ | {
+        # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONUNBUFFERED": "1",
+        SECRETS: json.dumps(secrets),
+        PARENT: str(os.getpid()),
+    }
+
+
+class _WishToStop:
+    """Asks a worker once to stop, when that is wanted, and knows when to wait for it no longer."""
+
+    def __init__(self, worker: subprocess.Popen[bytes], stop: StopSignal, courier: Courier | None) -> None:
+        self._worker, self._stop, self._courier = worker, stop, courier
+        self._asked_at: float | None = None
+
+    def is_overdue(self) -> bool:
+        is_full = self._courier is not None and self._courier.is_out_of_room
+        if self._asked_at is None and (self._stop.received or is_full):
+            self._worker.send_signal(self._stop.received or signal.SIGTERM)
+            self._asked_at = time.monotonic()
+        is_late = self._asked_at is not None and time.monotonic() - self._asked_at > STOP_WITHIN_S
+        return is_late or self._stop.num_received > 1

@@ -49,22 +49,21 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
     if fork:
         return _fork(folder, with_secrets(with_changes(config, changes, overrides), overrides), debug=debug)
     check_changes(changes)
-    last = last_record(folder)
-    with StopSignal(is_impatient=debug) as stop:
+    new = with_secrets(with_changes(config, changes, overrides), overrides)
+    with held(folder) as lock, StopSignal(is_impatient=debug) as stop:
         stop.defer()
+        last = last_record(folder)
         assert last
         if last["status"] == "FINISHED" and not changes:
             print(f"primer: {run} is FINISHED; a longer training is max_steps=N", file=sys.stderr)
             return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
-        new = with_secrets(with_changes(config, changes, overrides), overrides)
-        with held(folder) as lock:  # who still runs is told so before anything is written
-            _begin(folder, new, changes)
-            try:
-                return attempt(folder, new, stop, lock, debug=debug)
-            except UsageError:  # the run is what it was
-                write_config(folder, config)
-                write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
-                raise
+        _begin(folder, new, changes)
+        try:
+            return attempt(folder, new, stop, lock, debug=debug)
+        except UsageError:  # the run is what it was
+            write_config(folder, config)
+            write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
+            raise
 
 
 def _fork(folder: Path, config: dict[str, Any], *, debug: bool) -> RunResult:
