@@ -80,7 +80,7 @@ def bench_loop() -> None:
 
 
 def bench_recording(num_steps: int = 8000) -> None:
-    """Every step recorded and shipped to MLflow, against the same run with tracking off and one point in 500."""
+    """Every step recorded and shipped to MLflow, against tracking=off and one point in 500 steps."""
     runs = {
         "digits": ("data=digits", "max_epochs=null", "val_every_n_steps=500"),
         "primer": ("experiment=primer/tensors",),
