@@ -48,7 +48,7 @@ MAY_IMPORT = {
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files stopping config ending finding folder leaving result run sync tracking "
     "tracking.journal",
-    "model_run": "errors config finding tracking tracking.journal",
+    "model_run": "errors files config finding tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",

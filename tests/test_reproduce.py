@@ -195,6 +195,6 @@ def test_a_value_of_the_store_that_does_not_fit_is_named(
 
 def test_what_is_missing_now_differs() -> None:
     first, largest, num_points = compare({("loss", 1): 1.0, ("loss", 2): 2.0}, {("loss", 1): 1.0})
-    assert first == "loss at step 2: 2.0 before, None now"
+    assert first == "loss at step 2: 2.0 before, is missing now"
     assert largest == float("inf")
     assert num_points == 2

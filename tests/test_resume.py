@@ -5,6 +5,8 @@ A sample of what `scripts/break resume` does at every step of every case.
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,8 @@ import resuming
 from resuming import CASES, FAULTS, begin, newest, nothing, points, prolong, put, unlike, work_in
 from runs import Trained, primer
 
+import primer as primer_api
+from primer.errors import UsageError
 from primer.files import step_files
 from primer.tracking.journal import read
 from primer.training import checkpointer
@@ -152,23 +156,78 @@ def test_what_is_finished_is_left_alone(finished: Trained) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("run", "override", "text"),
     [
-        (["last", "seed=1"], "seed 0 -> 1"),
-        (["last", "net=sequential"], "net two_layer -> sequential"),
-        (["last", "batch_size=64"], "batch_size 32 -> 64"),
-        (["last", "data=wine"], "data iris -> wine"),
-        (["last", "max_stepz=10"], "did you mean max_steps?"),
-        (["last", "max_epochs=1"], "8 steps are done already"),
-        (["elsewhere"], "no run folder"),
-        (["."], "is no run folder"),
-        (["0" * 32], "no run of that id"),
+        ("last", "seed=1", "seed 0 -> 1"),
+        ("last", "net=sequential", "net two_layer -> sequential"),
+        ("last", "batch_size=64", "batch_size 32 -> 64"),
+        ("last", "data=wine", "data iris -> wine"),
+        ("last", "max_stepz=10", "did you mean max_steps?"),
+        ("last", "max_epochs=1", "8 steps are done already"),
+        ("elsewhere", "max_epochs=9", "no run folder"),
+        (".", "max_epochs=9", "is no run folder"),
+        ("0" * 32, "max_epochs=9", "no run of that id"),
     ],
 )
-def test_what_would_change_the_past_is_refused(arguments: list[str], text: str, finished: Trained) -> None:
-    done = primer("resume", *arguments, cwd=finished.cwd)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert text in done.stderr
-    assert len(done.stderr.splitlines()) <= 2
+def test_what_would_change_the_past_is_refused(
+    run: str, override: str, text: str, finished: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.cwd)
+    with pytest.raises(UsageError, match=re.escape(text)) as caught:
+        primer_api.resume(run, override)
+    assert "\n" not in str(caught.value)
     end = read(finished.folder)[-1]
     assert (end["kind"], end["status"]) == ("end", "FINISHED")  # it is what it was
+
+
+def test_a_copy_and_another_place_and_an_empty_journal_are_refused(
+    finished: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.cwd)
+    copy = finished.folder.with_name("a-copy")
+    shutil.copytree(finished.folder, copy)
+    try:
+        with pytest.raises(UsageError, match="is a copy of"):
+            primer_api.resume(str(copy), "max_epochs=9")
+        (copy / "journal").write_bytes(b"")
+        with pytest.raises(UsageError, match="does not begin with the run"):
+            primer_api.resume(str(copy), "max_epochs=9")
+    finally:
+        shutil.rmtree(copy)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="was begun in"):
+        primer_api.resume(str(finished.folder), "max_epochs=9")
+
+
+@pytest.fixture(scope="module")
+def table_run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    root = tmp_path_factory.mktemp("table")
+    (root / "rows.csv").write_text("a,y\n" + "".join(f"{x},{x % 7 + 0.5}\n" for x in range(60)))
+    return Trained(root, "data=table", "data.path=rows.csv", "data.target=y", "max_steps=5", "tracking=off")
+
+
+def test_longer_forked_and_reproduced(table_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(table_run.cwd)
+    longer = primer_api.resume("last", "max_steps=9")
+    assert longer.status == "FINISHED"
+    assert longer.name.endswith("max_steps=9 s0")
+    again = primer_api.reproduce("last")
+    assert again.verdict == "bitwise equal"  # though the first end left points that no other run has
+    with pytest.raises(UsageError, match="9 steps are done already"):
+        primer_api.resume(str(longer.folder), "max_steps=7")
+    forked = primer_api.resume(str(longer.folder), "optimizer.lr=0.5", "max_steps=12", fork=True)
+    assert forked.folder != longer.folder
+    curve = forked.curves().query("key == 'train/loss'")
+    assert curve["step"].tolist() == [10, 11, 12]
+    assert primer_api.reproduce(str(forked.folder)).verdict == "bitwise equal"
+    (table_run.cwd / "rows.csv").write_text("a,y\n" + "".join(f"{x},{x % 5 + 0.5}\n" for x in range(60)))
+    with pytest.raises(UsageError, match=r"rows.csv: is not what the run began with"):
+        primer_api.resume(str(longer.folder), "max_steps=15")
+
+
+def test_a_resumed_run_keeps_its_number_of_threads(tmp_path: Path) -> None:
+    folder = begin(tmp_path / "run", "net=two_layer", "max_steps=12", "accelerator.num_threads=2")
+    assert work_in(folder) == 0
+    prolong(folder, "max_steps=20", "accelerator.num_threads=null")
+    assert work_in(folder) == 0, (folder / "worker.log").read_text()
+    assert [r["num_threads"] for r in read(folder) if r["kind"] == "start"] == [2, 2]

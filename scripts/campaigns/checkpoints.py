@@ -77,5 +77,5 @@ def _is_seen(folder: Path, copy: Path, kind: str, chooser: random.Random) -> boo
     else:
         content[chooser.randrange(len(content))] ^= 1 << chooser.randrange(8)
     newest.write_bytes(content)
-    state, path, complaints = Checkpoints(copy).newest_whole()
-    return path == before and state is not None and len(complaints) == 1 and newest.name in complaints[0]
+    state, path, damaged = Checkpoints(copy).newest_whole()
+    return path == before and state is not None and list(damaged) == [newest]

@@ -18,7 +18,7 @@ from primer.tracking.journal import Follower
 # Environment variables that tell the worker what must not stand on a disk, and whom to outlive by no second.
 SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
 POLL_S = 0.05  # chosen: a progress bar that looks alive
-STOP_WITHIN_S = 8.0  # chosen: a worker that does not end by then is killed
+STOP_WITHIN_S = 6.0  # chosen: a worker that does not end by then is killed
 
 
 def train_in_worker(

@@ -69,6 +69,28 @@ def dead_runs(folders: list[Path]) -> Iterator[Path]:
             yield folder
 
 
+def check_original(folder: Path) -> None:
+    """Raise UsageError for a copy of a run folder that is still there: both have one run in MLflow."""
+    header = header_of(folder)
+    original = Path(header["tags"][FOLDER])
+    if (
+        original != folder
+        and is_folder(str(original))
+        and (first_record(original) or {}).get("id") == header["id"]
+    ):
+        raise UsageError(f"{folder}: is a copy of {original}, whose run it would write to; expected that one")
+
+
+def check_place(folder: Path) -> None:
+    """Raise UsageError elsewhere than where the run was begun, while that is there.
+
+    Its parts, its table and its store may be named relative to it.
+    """
+    begun_in = Path(header_of(folder)["cwd"])
+    if begun_in != Path.cwd() and begun_in.is_dir():
+        raise UsageError(f"{folder}: was begun in {begun_in}; expected to be resumed there")
+
+
 def header_of(folder: Path) -> Record:
     """The journal's first record."""
     record = first_record(folder)

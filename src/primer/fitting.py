@@ -78,10 +78,11 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
 
 def resume_point(folder: Path, journal: Journal) -> tuple[dict[str, Any] | None, Path | None]:
     """The newest whole checkpoint and its path, if there is one; a damaged one costs a warning."""
-    state, path, complaints = Checkpoints(folder / "checkpoints").newest_whole()
-    for complaint in complaints:
+    state, path, damaged = Checkpoints(folder / "checkpoints").newest_whole()
+    for file, complaint in damaged.items():
         instead = path.name if path else "the start"
         journal.write("warning", message=f"{complaint}; going on from {instead}")
+        file.rename(file.with_name(f"damaged-{file.name}"))  # so that it is not counted as the newest
     return state, path
 
 
@@ -131,8 +132,15 @@ def trainer_of(
     ]
     options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
     num_params = sum(parameter.numel() for parameter in module.parameters())
-    use_threads(options.pop("num_threads"), num_params=num_params, batch_size=config["batch_size"])
+    num_threads = options.pop("num_threads") or threads_before(folder)
+    use_threads(num_threads, num_params=num_params, batch_size=config["batch_size"])
     return make_trainer(folder, callbacks, num_steps=timetable.num_steps, **options)
+
+
+def threads_before(folder: Path) -> int | None:
+    """The CPU threads of a resumed run's last attempt: how a sum is shared out changes its rounding."""
+    before = [record["num_threads"] for record in read(folder) if record["kind"] == "start"]
+    return before[-1] if before else None
 
 
 def train_batches(config: Config, dataset: Dataset) -> Batches:

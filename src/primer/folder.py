@@ -78,6 +78,7 @@ def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str
             id=uuid.uuid4().hex,
             name=config["name"],
             time=time.time_ns() // 1_000_000,
+            cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
             uri=redacted(uri_of(config)) if tracking else None,
             params=params_of(config),

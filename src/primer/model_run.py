@@ -13,10 +13,12 @@ import yaml
 
 from primer.config.foreign import read_foreign
 from primer.errors import ConfigError, UsageError
+from primer.files import FORK, read_verified, write_verified
 from primer.finding import header_of
 from primer.tracking.curves import curves_of
 from primer.tracking.journal import read
 from primer.tracking.shipment import id_of
+from primer.tracking.tags import FORKED_FROM
 from primer.tracking.uri import tracking_uri
 
 LARGEST_FACTS = 1_000_000  # chosen, in bytes: environment.json has some 4 kB
@@ -32,16 +34,24 @@ class ModelRun:
     tags: dict[str, str]
     environment: dict[str, Any]
     digest: str | None
+    fork: Path | None = None  # the checkpoint that it began with
+
+    def bring_checkpoint(self, folder: Path) -> None:
+        """Let a new run begin as this one did."""
+        if self.fork:
+            (folder / "checkpoints").mkdir()
+            write_verified(folder / "checkpoints" / FORK, read_verified(self.fork))
 
 
 def model_from_folder(folder: Path) -> ModelRun:
     """One's own run, from its folder."""
+    header_of(folder)
     records = read(folder)
     begun = [record for record in records if record["kind"] in ("run", "resume")]
     digests = [record["digest"] for record in records if record["kind"] == "data"]
     threads = [record["num_threads"] for record in records if record["kind"] == "start"]
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    header_of(folder)
+    fork = folder / "checkpoints" / FORK
     curves = curves_of(records)
     return ModelRun(
         run_id=id_of(folder),
@@ -50,6 +60,7 @@ def model_from_folder(folder: Path) -> ModelRun:
         tags=begun[-1]["tags"],
         environment=json.loads((folder / "environment.json").read_text()),
         digest=digests[-1] if digests else None,
+        fork=fork if fork.exists() else None,
     )
 
 
@@ -61,6 +72,8 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
     tags = store.tags(run_id)
     if tags is None:
         raise UsageError(f"{run_id}: no run folder, and no run of that id in the store")
+    if FORKED_FROM in tags:
+        raise UsageError(f"{run_id}: began with a checkpoint, which only its folder has; expected the folder")
     with tempfile.TemporaryDirectory() as place:
         config_file = store.fetch(run_id, "config.yaml", Path(place))
         facts_file = store.fetch(run_id, "environment.json", Path(place))

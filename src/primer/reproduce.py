@@ -60,9 +60,11 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     if not model.points:
         raise UsageError(f"{run}: has no points to compare with")
     changed = what_changed(model)
-    result = run_config(model.config, tags={REPRODUCES: model.run_id or str(run)})
+    result = run_config(
+        model.config, tags={REPRODUCES: model.run_id or str(run)}, prepare=model.bring_checkpoint
+    )
     again = points_of(result.folder)
-    first, largest, num_points = compare(model.points, again)
+    first, largest, num_points = compare(without_old_ends(model.points, again), again)
     digest = next((r["digest"] for r in read(result.folder) if r["kind"] == "data"), None)
     if model.digest and digest != model.digest:
         changed.append(f"data: digest {model.digest} -> {digest}")
@@ -92,9 +94,20 @@ def compare(before: Points, after: Points) -> tuple[str | None, float, int]:
     for key, step in sorted(before, key=lambda point: (point[1], point[0])):
         old, new = before[key, step], after.get((key, step))
         if new is None or not (old == new or (math.isnan(old) and math.isnan(new))):
-            first = first or f"{key} at step {step}: {old} before, {new} now"
+            now = "is missing now" if new is None else f"{new} now"
+            first = first or f"{key} at step {step}: {old} before, {now}"
             largest = max(largest, math.inf if new is None else _relative(old, new))
     return first, largest, len(before)
+
+
+def without_old_ends(before: Points, after: Points) -> Points:
+    """The points without those of an end that a longer training left behind."""
+    ends = sorted({step for key, step in before if key.startswith("final/")})[:-1]
+    return {
+        (key, step): value
+        for (key, step), value in before.items()
+        if step not in ends or key.startswith("train/") or (key, step) in after
+    }
 
 
 def _relative(old: float, new: float) -> float:

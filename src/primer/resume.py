@@ -15,7 +15,7 @@ from primer.config.identity import run_name
 from primer.ending import Ending
 from primer.errors import RunError, UsageError
 from primer.files import FORK, read_verified, step_files, write_verified
-from primer.finding import find_folder
+from primer.finding import check_original, check_place, find_folder
 from primer.folder import held, params_of, tags_of, write_config
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -43,6 +43,8 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
     'FINISHED'
     """
     folder = find_folder(run)
+    check_original(folder)
+    check_place(folder)
     settle([folder])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     changes = changes_of(config, overrides)
@@ -55,7 +57,10 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
         last = last_record(folder)
         assert last
         if last["status"] == "FINISHED" and not changes:
-            print(f"primer: {run} is FINISHED; a longer training is max_steps=N", file=sys.stderr)
+            print(
+                f"primer: {run} is FINISHED, nothing was trained; a longer training is max_steps=N",
+                file=sys.stderr,
+            )
             return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
         _begin(folder, new, changes)
         try:
@@ -88,7 +93,7 @@ def _newest_whole(folder: Path) -> Path:
 
 def _begin(folder: Path, config: dict[str, Any], changes: Changes) -> None:
     """Write down that another attempt begins, and what is not as it was."""
-    tags = tags_of(folder, config)
+    tags = tags_of(folder, config) | {"mlflow.runName": config["name"]}
     drift = {key: f"{old} -> {new}" for key, (old, new) in changes.items()}
     for name in CODE:
         old, new = _before(folder, name), tags.get(name)

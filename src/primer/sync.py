@@ -7,7 +7,7 @@ from pathlib import Path
 
 from primer.ending import Ending
 from primer.errors import UsageError
-from primer.finding import dead_runs, find_folder, header_of, run_folders
+from primer.finding import check_original, dead_runs, find_folder, header_of, run_folders
 from primer.folder import held
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted, redacted_text
@@ -85,6 +85,7 @@ def ship(folder: Path) -> Synced:
     """Ship one run folder's journal; a run that goes on ships itself."""
     uri = ""
     try:
+        check_original(folder)
         uri = store_of(folder)
         shipment = Shipment(folder, uri)
         with held(folder):

@@ -19,11 +19,11 @@ import yaml
 from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
-from primer.errors import JournalError, Stopped, UsageError
+from primer.errors import DataError, JournalError, Stopped, UsageError
 from primer.redact import redacted_text, restored
 from primer.stopping import StopSignal
 from primer.tracking.heartbeat import Heartbeat
-from primer.tracking.journal import Journal
+from primer.tracking.journal import Journal, read
 
 if TYPE_CHECKING:
     from primer.data import Dataset
@@ -76,10 +76,21 @@ def work(config: Config, folder: Path, journal: Journal, stop: StopSignal) -> No
         check_objects(config, config["trust"])
     dataset: Dataset = build(config["data"], "data")
     check_task(config, dataset.task)
+    _check_same_data(folder, dataset)
     journal.write("data", **_facts(config, dataset))
     from primer.fitting import fit
 
     fit(config, dataset, folder, journal, stop)
+
+
+def _check_same_data(folder: Path, dataset: Dataset) -> None:
+    """A resumed run goes on with the rows that it began with."""
+    before = [record["digest"] for record in read(folder) if record["kind"] == "data"]
+    if before and before[-1] != dataset.digest:
+        raise DataError(
+            f"{dataset.source}: is not what the run began with (digest {before[-1]}, now {dataset.digest}); "
+            "expected the same rows, or --fork, which begins a new run"
+        )
 
 
 def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from primer.config.compose import compose
+from primer.config.identity import run_name
 from primer.config.wording import shown
 from primer.errors import ConfigError
 from primer.redact import REDACTED, is_secret_key, restored, secrets_of
 
-Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new
+Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new; `...` where the key is not there
 
 # What may change on the way without changing what was computed before; a longer run may be asked for.
 FREE = ("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite")
@@ -32,9 +33,9 @@ def changes_of(config: dict[str, Any], overrides: Sequence[str]) -> Changes:
     before, after = (dict(_leaves(_composed(config, given))) for given in (secret, overrides))
     keys = dict.fromkeys([*before, *after])
     return {
-        key: (before.get(key), after.get(key))
+        key: (before.get(key, ...), after.get(key, ...))
         for key in keys
-        if before.get(key) != after.get(key) and key.partition(".")[0] not in ("name", "typed")
+        if before.get(key, ...) != after.get(key, ...) and key.partition(".")[0] not in ("name", "typed")
     }
 
 
@@ -71,27 +72,34 @@ def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def with_changes(config: dict[str, Any], changes: Changes, overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of the config that has the new values, and says that they were asked for.
 
-    >>> with_changes({"seed": 1, "typed": {"overrides": []}}, {"seed": (1, 2)}, ["seed=2"])
-    {'seed': 2, 'typed': {'overrides': ['seed=2']}}
+    >>> config = with_changes(compose(["max_steps=9"]), {"max_steps": (9, 12)}, ["max_steps=12"])
+    >>> config["max_steps"], config["name"]
+    (12, 'max_steps=12 s0')
     """
     config = copy.deepcopy(config)
     for key, (_, new) in changes.items():
         group, _, name = key.rpartition(".")
         node = config[group] if group else config
-        if new is None and group:
+        if new is ...:
             node.pop(name, None)
         else:
             node[name] = new
-    config["typed"]["overrides"] += overrides
-    return config
+    typed = config["typed"]["overrides"]
+    is_named = config.get("name") != run_name(typed, config) if overrides else True
+    typed += overrides
+    return config if is_named else config | {"name": run_name(typed, config)}
 
 
 def check_changes(changes: Changes) -> None:
     """Raise ConfigError for what would change the past of a run."""
     wrong = {key: values for key, values in changes.items() if key not in (*FREE, *LENGTH)}
     if wrong:
-        told = ", ".join(f"{key} {shown(old)} -> {shown(new)}" for key, (old, new) in wrong.items())
+        told = ", ".join(f"{key} {_shown(old)} -> {_shown(new)}" for key, (old, new) in wrong.items())
         raise ConfigError(
             f"{told}: would change what was computed already; expected max_steps or max_epochs, "
             f"or --fork, which begins a new run from the checkpoint"
         )
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is ... else shown(value)

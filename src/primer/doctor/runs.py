@@ -118,7 +118,8 @@ def unshipped(place: Place) -> Finding:
     text = f"{num_whole} of {num_whole + len(missing)} journals are in MLflow, whole"
     text += f"; not {listed(missing)}" if missing else ""
     text += "".join(f"; {count} could not be compared: {uri}" for uri, count in out_of_reach.items())
-    return Finding("unshipped", not missing, text, "primer sync" if missing else None)
+    is_whole = not missing and not out_of_reach
+    return Finding("unshipped", is_whole, text, None if is_whole else "primer sync")
 
 
 def stale(place: Place) -> Finding:

@@ -19,7 +19,7 @@ from primer.tracking.shipment import Shipment
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
 LONGEST_WAIT_S = 30.0  # chosen: between two tries
-GIVE_UP_AFTER_S, HURRIED_S = 30.0, 5.0  # chosen: without success, after the end
+GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
 # What an MLflow client says of a store, and what it means.
 REASONS = {
     "Connection refused": "refuses connections",
@@ -68,7 +68,8 @@ class Courier(threading.Thread):
         self._shipment.end = end
         self._wake.set()
         while self.is_alive() and stop.num_received == num_signals:
-            if time.monotonic() - max(begun_at, self._succeeded_at) > within_s:
+            since = begun_at if is_hurried else max(begun_at, self._succeeded_at)
+            if time.monotonic() - since > within_s:
                 break
             self.join(0.05)
         self._is_over = True

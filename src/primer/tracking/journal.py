@@ -95,6 +95,12 @@ class Journal:
         self.close()
 
 
+def sync(folder: Path) -> None:
+    """Wait until what anybody wrote to a journal survives the end of the machine."""
+    with (folder / NAME).open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def reserve_room(folder: Path) -> None:
     """Keep some of the disk for the records of a run's end."""
     (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.tracking.journal import Follower, Record, last_attempt
+from primer.tracking.journal import NAME, Follower, Record, last_attempt, sync
 from primer.tracking.tags import ERROR, SHIPPED, WARNING
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Shipment:
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
+        sync(self._folder)  # the store never knows more than the disk
         self._waiting += self._follower.new()
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
@@ -91,7 +92,7 @@ class Shipment:
             return
         run_id = str(found[0].info.run_id) if found else self._store.create_run(self._experiment_id, header)
         shipped = found[0].data.tags.get(SHIPPED) if found else None
-        if shipped:
+        if shipped and int(shipped) <= (self._folder / NAME).stat().st_size:
             self._follower = Follower(self._folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
         else:

@@ -53,15 +53,15 @@ class Checkpoints:
         """Where the checkpoint after that step stands."""
         return self.folder / f"step-{step}.ckpt"
 
-    def newest_whole(self) -> tuple[dict[str, Any] | None, Path | None, list[str]]:
+    def newest_whole(self) -> tuple[dict[str, Any] | None, Path | None, dict[Path, str]]:
         """The newest checkpoint that is what was written, its path, and what is wrong with newer ones."""
-        complaints: list[str] = []
+        damaged: dict[Path, str] = {}
         for path in step_files(self.folder):
             try:
-                return VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu"), path, complaints
+                return VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu"), path, damaged
             except RunError as error:
-                complaints.append(str(error))
-        return None, None, complaints
+                damaged[path] = str(error)
+        return None, None, damaged
 
     def prune(self) -> None:
         """Keep the newest two, and nothing that a killed writer left half done."""

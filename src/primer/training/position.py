@@ -24,7 +24,7 @@ def write_position(loops: dict[str, Any], timetable: Timetable, step: int) -> No
     begun = epoch + is_within
     epochs = {"ready": begun, "started": begun, "processed": epoch, "completed": epoch}
     optimizer = "epoch_loop.automatic_optimization.optim_progress"
-    loops |= {
+    whole = {
         "state_dict": {"combined_loader": [{"num_rows": num_rows}]},
         "epoch_progress": {"total": epochs, "current": dict(epochs)},
         "epoch_loop.state_dict": {"_batches_that_stepped": step},
@@ -38,6 +38,8 @@ def write_position(loops: dict[str, Any], timetable: Timetable, step: int) -> No
             }
         },
     }
+    assert whole.keys() <= loops.keys(), "another Lightning: its loops hold something else"
+    loops |= whole
 
 
 def _batches(total: int, current: int) -> Progress:
