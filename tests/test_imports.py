@@ -37,7 +37,7 @@ MAY_IMPORT = {
     # the controller's side; a frozen config and a journal lie between the two
     "tracking": "errors redact stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
-    "folder": "errors redact config tracking tracking.journal",
+    "folder": "errors files redact config tracking tracking.journal",
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking.journal",
     "result": "errors",
@@ -47,8 +47,8 @@ MAY_IMPORT = {
     "finding": "errors folder tracking tracking.journal",
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files stopping config ending finding folder leaving result run sync tracking "
-    "tracking.journal",
-    "model_run": "errors files config finding tracking tracking.journal",
+    "tracking.journal tracking.heartbeat",
+    "model_run": "errors files config finding folder tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",

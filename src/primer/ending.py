@@ -52,5 +52,6 @@ def ending_of(worker_exit_code: int, records: list[Record], folder: Path | None 
     if worker_exit_code == os.EX_IOERR:
         what = f"{folder or '.'}/{NAME} can't be written (a full disk, or a limit on file sizes)"
         return Ending("FAILED", 1, f"{what}; training stopped, its last checkpoint is whole")
-    what = signal.Signals(number).name if number > 0 else f"exit code {worker_exit_code}"
+    known = {number.value: number.name for number in signal.Signals}
+    what = known.get(number, f"exit code {worker_exit_code}")
     return Ending("FAILED", 1, f"the worker ended by {what}, without a word")

@@ -10,6 +10,7 @@ from primer.folder import ROOT, is_running
 from primer.tracking.journal import NAME, Record, first_record, last_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST
+from primer.tracking.trouble import asking
 
 
 def run_folders(root: Path | None = None) -> list[Path]:
@@ -43,7 +44,9 @@ def _folder_in_store(run: str) -> Path:
     from primer.tracking.store import Store
     from primer.tracking.uri import tracking_uri
 
-    tags = Store(tracking_uri(None)).tags(run)
+    uri = tracking_uri(None)
+    with asking(uri):
+        tags = Store(uri).tags(run)
     if tags is None:
         raise UsageError(f"{run}: no run folder, and no run of that id in {ROOT} or in the store")
     folder = Path(tags.get(FOLDER, ""))
@@ -61,11 +64,15 @@ def is_folder(run: str) -> bool:
 def dead_runs(folders: list[Path]) -> Iterator[Path]:
     """The run folders whose run has no end, and no process that works on it."""
     for folder in folders:
-        last = last_record(folder)
-        if last is None or last["kind"] == "end":
+        try:
+            last = last_record(folder)
+            if last is None or last["kind"] == "end":
+                continue
+            header = first_record(folder) or {}  # whole, or damaged, which primer doctor tells
+            is_dead = not is_running(folder, header.get("tags", {}).get(HOST, ""))
+        except OSError:  # removed in this moment, or not ours
             continue
-        header = first_record(folder) or {}  # whole, or damaged, which primer doctor tells
-        if not is_running(folder, header.get("tags", {}).get(HOST, "")):
+        if is_dead:
             yield folder
 
 
@@ -94,6 +101,6 @@ def check_place(folder: Path) -> None:
 def header_of(folder: Path) -> Record:
     """The journal's first record."""
     record = first_record(folder)
-    if record is None or record["kind"] != "run":
+    if record is None or record["kind"] != "run" or "id" not in record:
         raise UsageError(f"{folder}: its journal does not begin with the run it is of")
     return record

@@ -55,11 +55,18 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     if state:
         timetable = resumed(timetable, state, config)
     step = state["global_step"] if state else 0
+    recorded = recorded_after(step, read(folder))
+    reached = max((at for _, at in recorded), default=step)
+    if timetable.num_steps < reached:
+        raise ConfigError(
+            f"max_steps, max_epochs: {reached} steps are done already; expected at least as many"
+        )
     recorder = Recorder(
         journal,
         num_steps=timetable.num_steps,
         every_n_steps=config["log_every_n_steps"],
-        recorded=recorded_after(step, read(folder)),
+        step=step,
+        recorded=recorded,
     )
     trainer = trainer_of(config, dataset, folder, recorder, timetable, stop, module)
     facts = {"num_steps": timetable.num_steps, "num_threads": torch.get_num_threads(), "step": step}
@@ -91,8 +98,6 @@ def resumed(timetable: Timetable, state: dict[str, Any], config: Config) -> Time
     step, own = state["global_step"], state["primer"]
     if own["stopped_early"]:
         return dataclasses.replace(timetable, num_steps=step)
-    if timetable.num_steps < step:
-        raise ConfigError(f"max_steps, max_epochs: {step} steps are done already, expected at least as many")
     if timetable.num_steps != own["num_steps"] and accepts(config["scheduler"], "scheduler", "num_steps"):
         raise ConfigError(
             f"scheduler={config['switches']['scheduler']}: its learning rates follow from the number of "

@@ -18,6 +18,7 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
+from primer.files import write_atomically
 from primer.redact import redacted
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
@@ -88,7 +89,17 @@ def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """The frozen config, without secrets."""
-    (folder / "config.yaml").write_text(yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True)
+    write_atomically(folder / "config.yaml", text.encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The frozen config of a run's folder; raises UsageError where there is none."""
+    try:
+        config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{folder / 'config.yaml'}: can't be read: {error}") from None
+    return config
 
 
 def params_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from primer.config.foreign import read_foreign
 from primer.errors import ConfigError, UsageError
 from primer.files import FORK, read_verified, write_verified
 from primer.finding import header_of
+from primer.folder import read_config
 from primer.tracking.curves import curves_of
 from primer.tracking.journal import read
 from primer.tracking.shipment import id_of
@@ -50,7 +50,7 @@ def model_from_folder(folder: Path) -> ModelRun:
     begun = [record for record in records if record["kind"] in ("run", "resume")]
     digests = [record["digest"] for record in records if record["kind"] == "data"]
     threads = [record["num_threads"] for record in records if record["kind"] == "start"]
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = read_config(folder)
     fork = folder / "checkpoints" / FORK
     curves = curves_of(records)
     return ModelRun(
@@ -85,7 +85,7 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
     threads = tags.get("primer.num_threads", "")
     return ModelRun(
         run_id=run_id,
-        config=_with_threads(config, int(threads) if threads.isdecimal() else None),
+        config=_with_threads(config, int(threads) if re.fullmatch("[0-9]{1,3}", threads) else None),
         points=store.points(run_id),
         tags=tags,
         environment=environment,
@@ -106,6 +106,6 @@ def _read_facts(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(file.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"environment.json: is no JSON: {error}") from None
     return facts if isinstance(facts, dict) and isinstance(facts.get("packages", {}), dict) else {}

@@ -16,6 +16,8 @@ from primer.tracking.curves import curves_of
 from primer.tracking.facts import COMMIT, changed_since, environment, git_facts, host
 from primer.tracking.journal import read
 from primer.tracking.tags import PATCH, REPRODUCES
+from primer.tracking.trouble import asking
+from primer.tracking.uri import tracking_uri
 
 TOLERANCE = 1e-6  # chosen: some roundings of float32 over a run; other hardware may need more
 DECISIVE = ("torch", "lightning", "numpy", "scikit-learn", "pandas", "torchmetrics", "torch-primer")
@@ -56,7 +58,8 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     if run == "last" or is_folder(run):
         model = model_from_folder(find_folder(run))
     else:
-        model = model_from_store(run, trust=trust)
+        with asking(tracking_uri(None)):
+            model = model_from_store(run, trust=trust)
     if not model.points:
         raise UsageError(f"{run}: has no points to compare with")
     changed = what_changed(model)
@@ -102,12 +105,16 @@ def compare(before: Points, after: Points) -> tuple[str | None, float, int]:
 
 def without_old_ends(before: Points, after: Points) -> Points:
     """The points without those of an end that a longer training left behind."""
-    ends = sorted({step for key, step in before if key.startswith("final/")})[:-1]
+    ends = _ends(before) - _ends(after)
     return {
         (key, step): value
         for (key, step), value in before.items()
-        if step not in ends or key.startswith("train/") or (key, step) in after
+        if step not in ends or (key, step) in after
     }
+
+
+def _ends(points: Points) -> set[int]:
+    return {step for key, step in points if key.startswith("final/")}
 
 
 def _relative(old: float, new: float) -> float:

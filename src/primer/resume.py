@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from primer.config.changes import Changes, changes_of, check_changes, with_changes, with_secrets
+from primer.config.changes import LENGTH, Changes, changes_of, check_changes, with_changes, with_secrets
 from primer.config.identity import run_name
 from primer.ending import Ending
 from primer.errors import RunError, UsageError
 from primer.files import FORK, read_verified, step_files, write_verified
 from primer.finding import check_original, check_place, find_folder
-from primer.folder import held, params_of, tags_of, write_config
+from primer.folder import held, params_of, read_config, tags_of, write_config
 from primer.leaving import write_end
 from primer.result import RunResult
 from primer.run import attempt, result_of
 from primer.run import run as run_config
 from primer.stopping import StopSignal
-from primer.sync import settle
-from primer.tracking.journal import Journal, last_record, read, reserve_room
+from primer.sync import DIED, settle
+from primer.tracking.facts import host
+from primer.tracking.heartbeat import BEAT_EVERY_S
+from primer.tracking.journal import NAME, Journal, Record, last_record, read, reserve_room
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import DRIFT, FORKED_FROM
+from primer.tracking.tags import DRIFT, FORKED_FROM, HOST
 
 # A change of these between two attempts is told: it may change what is computed.
 CODE = ("mlflow.source.git.commit", "primer.git.patch", "primer.host")
@@ -46,7 +47,7 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
     check_original(folder)
     check_place(folder)
     settle([folder])
-    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config = read_config(folder)
     changes = changes_of(config, overrides)
     if fork:
         return _fork(folder, with_secrets(with_changes(config, changes, overrides), overrides), debug=debug)
@@ -54,21 +55,35 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
     new = with_secrets(with_changes(config, changes, overrides), overrides)
     with held(folder) as lock, StopSignal(is_impatient=debug) as stop:
         stop.defer()
-        last = last_record(folder)
-        assert last
-        if last["status"] == "FINISHED" and not changes:
+        last = _end_of(folder)
+        if last["status"] == "FINISHED" and not any(key in LENGTH for key in changes):
             print(
                 f"primer: {run} is FINISHED, nothing was trained; a longer training is max_steps=N",
                 file=sys.stderr,
             )
             return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
-        _begin(folder, new, changes)
+        size = (folder / NAME).stat().st_size
         try:
+            _begin(folder, new, changes)
             return attempt(folder, new, stop, lock, debug=debug)
-        except UsageError:  # the run is what it was
+        except UsageError:  # the attempt never began: the run is what it was
+            os.truncate(folder / NAME, size)
             write_config(folder, config)
-            write_end(folder, Ending(last["status"], 2, last["error"]), 0.0)
             raise
+
+
+def _end_of(folder: Path) -> Record:
+    """The end of a run that is held, and so has no process on this machine; written if it is not there."""
+    last = last_record(folder)
+    if last and last["kind"] == "end":
+        return last
+    begun_on = [record["tags"][HOST] for record in read(folder) if record["kind"] in ("run", "resume")]
+    if begun_on[-1] != host():  # where locks may not reach
+        size = (folder / NAME).stat().st_size
+        time.sleep(3 * BEAT_EVERY_S)
+        if (folder / NAME).stat().st_size != size:
+            raise UsageError(f"{folder}: is still running, on {begun_on[-1]}")
+    return write_end(folder, Ending("KILLED", 137, DIED), 0.0)
 
 
 def _fork(folder: Path, config: dict[str, Any], *, debug: bool) -> RunResult:

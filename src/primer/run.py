@@ -14,7 +14,7 @@ from typing import Any
 from primer.attempt import train_in_worker
 from primer.config import compose
 from primer.ending import Ending, ending_of
-from primer.errors import JournalError, RunError, UsageError
+from primer.errors import RunError, UsageError
 from primer.folder import create_folder, discard, held, write_header
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted_text, secrets_of
@@ -32,7 +32,8 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     """Train one run, as `primer train OVERRIDES` does, and return what it came to.
 
     With `debug` the run trains in this process, for breakpoints. A run that fails returns a result that
-    says so; a wrong question raises ConfigError or DataError, and nothing was created.
+    says so, and so does one that Ctrl-C or a signal stopped: a loop over runs looks at `status`. A wrong
+    question raises ConfigError or DataError, and a folder that can't be written RunError; neither leaves one.
 
     >>> result = train("data=iris", "max_epochs=5")  # doctest: +SKIP
     >>> result.status, result.metrics["test/accuracy"]  # doctest: +SKIP
@@ -63,9 +64,9 @@ def run(
                 write_header(folder, config, tags)
                 if prepare:
                     prepare(folder)
-            except (OSError, JournalError) as error:
+            except (OSError, RunError) as error:
                 discard(folder)
-                raise RunError(f"{folder}: can't be written to: {error}") from error
+                raise RunError(f"{folder}: can't be begun: {error}") from error
             try:
                 return attempt(folder, config, stop, lock, debug=debug)
             except UsageError:

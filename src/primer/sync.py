@@ -11,9 +11,9 @@ from primer.finding import check_original, dead_runs, find_folder, header_of, ru
 from primer.folder import held
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted, redacted_text
-from primer.tracking.courier import reason_of
 from primer.tracking.journal import first_record, read
 from primer.tracking.shipment import Shipment, id_of
+from primer.tracking.trouble import reason_of
 from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
 
 DIED = "its process or its machine died"
@@ -55,20 +55,24 @@ def settle(folders: list[Path]) -> list[Path]:
                 leave_files(folder)
                 write_end(folder, Ending("KILLED", 137, DIED), _seconds(folder))
                 settled.append(folder)
-        except UsageError:  # somebody goes on with it in this moment
+        except (UsageError, OSError):  # somebody goes on with it in this moment, or it is not ours
             continue
     return settled
 
 
 def _seconds(folder: Path) -> float:
-    times = [record["times"][-1] for record in read(folder) if record["kind"] == "points"]
-    return max(0.0, (max(times) - header_of(folder)["time"]) / 1000) if times else 0.0
+    records = read(folder)
+    times = [record["times"][-1] for record in records if record["kind"] == "points"]
+    return max(0.0, (max(times) - records[0].get("time", max(times))) / 1000) if times else 0.0
 
 
 def is_tracked(folder: Path) -> bool:
     """Whether the run was meant to be in MLflow; so is one whose journal does not say."""
-    record = first_record(folder)
-    return record is None or record["kind"] != "run" or record["uri"] is not None
+    try:
+        record = first_record(folder)
+    except OSError:
+        return True
+    return record is None or record["kind"] != "run" or record.get("uri") is not None
 
 
 def store_of(folder: Path) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from primer.doctor.machine import devices, disk, versions
 from primer.doctor.report import Finding, show
 from primer.doctor.runs import Place, environment, journals, last_error, runs, stale, store, unshipped
-from primer.tracking.courier import reason_of
+from primer.tracking.trouble import reason_of
 
 __all__ = ["Finding", "doctor", "show"]
 

@@ -15,11 +15,11 @@ from primer.finding import dead_runs, run_folders
 from primer.folder import ROOT
 from primer.redact import redacted_text
 from primer.sync import store_of
-from primer.tracking.courier import reason_of
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME, Follower, Record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST, ID, SHIPPED
+from primer.tracking.trouble import reason_of
 from primer.tracking.uri import tracking_uri
 
 
@@ -53,7 +53,7 @@ def read_run(folder: Path) -> Run:
         standing = "dead"
     # a line that was torn, by a kill or by a full disk, has no brace at its end
     num_damaged = lines.count(b"}\n") - len(records)
-    uri = store_of(folder) if records[0]["uri"] else None
+    uri = store_of(folder) if records[0].get("uri") else None
     return Run(folder, None, records[0]["id"], last, standing, len(lines), num_damaged, uri)
 
 

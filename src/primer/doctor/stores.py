@@ -10,8 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from primer.tracking.courier import reason_of
 from primer.tracking.tags import FOLDER, HOST, ID, SHIPPED
+from primer.tracking.trouble import reason_of
 from primer.tracking.uri import SQLITE, sqlite_path
 
 PATIENCE_S = 5.0  # chosen: for a database that is locked

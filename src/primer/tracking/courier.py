@@ -6,7 +6,6 @@ and `primer sync` does when the run is over.
 
 from __future__ import annotations
 
-import re
 import sys
 import threading
 import time
@@ -16,22 +15,11 @@ from primer.redact import redacted_text
 from primer.stopping import StopSignal
 from primer.tracking.journal import Record
 from primer.tracking.shipment import Shipment
+from primer.tracking.trouble import FULL, reason_of
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
 LONGEST_WAIT_S = 30.0  # chosen: between two tries
 GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
-# What an MLflow client says of a store, and what it means.
-REASONS = {
-    "Connection refused": "refuses connections",
-    "Read timed out|timed out": "does not answer in time",
-    r"too many (\d+) error": r"answers \1",
-    "failed with error code 40[13]": "refuses to let us in",
-    "not in a valid JSON": "answers what MLflow would not",
-    "Connection (aborted|broken)|reset by peer": "breaks off",
-    "database is locked": "is locked by another process",
-    "Name or service not known|Failed to resolve": "is an address that nobody knows",
-}
-FULL = ("database or disk is full", "No space left on device", "File too large", "disk I/O error")
 
 
 class Courier(threading.Thread):
@@ -102,13 +90,3 @@ class Courier(threading.Thread):
             self._has_warned = True
             rest = "nothing is lost: it is tried again, and primer sync sends what is left"
             print(f"primer: {self.trouble_with}; {rest}", file=sys.stderr)
-
-
-def reason_of(error: Exception) -> str:
-    """What is wrong with a store, in a few words, without secrets."""
-    text = redacted_text(str(error)).strip()
-    for pattern, reason in REASONS.items():
-        found = re.search(pattern, text)
-        if found:
-            return found.expand(reason)
-    return f"raises {type(error).__name__}: {text.partition(chr(10))[0][:200]}"

@@ -5,8 +5,8 @@ One record a line: the CRC-32 of the text as 8 hex digits, a space, the record a
 step, value), so that shipping a journal twice doubles nothing.
 
     kind        written by  holds
-    run         controller  id, name, params, tags, time: what to call the run
-    resume      controller  time, params, tags, changes: another attempt begins
+    run         controller  id, name, params, tags, time, cwd, uri, experiment: what to call it, and where
+    resume      controller  time, params, tags: another attempt begins
     data        worker      what it trains on; the question was sound from here on
     start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains
     points      worker      key, steps, times (ms since 1970), values
@@ -101,9 +101,19 @@ def sync(folder: Path) -> None:
         os.fsync(file.fileno())
 
 
+def is_end_of_line(folder: Path, offset: int) -> bool:
+    """Whether a journal has that many bytes, the last of which ends a record."""
+    with (folder / NAME).open("rb") as file:
+        file.seek(max(0, offset - 1))
+        return file.read(1) == b"\n"
+
+
 def reserve_room(folder: Path) -> None:
     """Keep some of the disk for the records of a run's end."""
-    (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+    try:
+        (folder / RESERVE).write_bytes(b"\0" * RESERVE_BYTES)
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror}") from error
 
 
 def give_room_back(folder: Path) -> None:

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.tracking.journal import NAME, Follower, Record, last_attempt, sync
+from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, sync
 from primer.tracking.tags import ERROR, SHIPPED, WARNING
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Shipment:
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
-        sync(self._folder)  # the store never knows more than the disk
         self._waiting += self._follower.new()
+        sync(self._folder)  # the store never knows more than the disk
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
@@ -85,14 +85,14 @@ class Shipment:
         assert self._store
         header = self._waiting[0]
         self._id = header["id"]
-        self._experiment_id = self._store.experiment(header["experiment"])
+        self._experiment_id = self._store.experiment(header["experiment"] or "primer")
         found = self._store.find_runs(self._experiment_id, header["id"])
         if found and found[0].info.lifecycle_stage == "deleted":
             self.has_arrived, self._waiting = True, []  # somebody deleted it there: it stays so
             return
         run_id = str(found[0].info.run_id) if found else self._store.create_run(self._experiment_id, header)
         shipped = found[0].data.tags.get(SHIPPED) if found else None
-        if shipped and int(shipped) <= (self._folder / NAME).stat().st_size:
+        if shipped and is_end_of_line(self._folder, int(shipped)):
             self._follower = Follower(self._folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
         else:

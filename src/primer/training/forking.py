@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from primer.errors import ConfigError
-from primer.files import FORK, step_files
+from primer.files import FORK
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.module import TrainingModule
 from primer.training.position import write_position
@@ -21,7 +22,7 @@ def write_first_checkpoint(folder: Path, module: TrainingModule, timetable: Time
     rates, the order of the rows and the generators are the new config's; the best so far begins anew.
     """
     checkpoints = Checkpoints(folder)
-    if not (folder / FORK).exists() or step_files(folder):
+    if not (folder / FORK).exists() or checkpoints.newest_whole()[1]:
         return
     io = VerifiedCheckpointIO()
     state = io.load_checkpoint(folder / FORK, map_location="cpu")
@@ -51,9 +52,10 @@ def _after(module: TrainingModule, step: int) -> tuple[dict[str, Any], dict[str,
     """The states of a new optimizer and scheduler after that many steps without a gradient."""
     made = module.configure_optimizers()
     optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
-    optimizer.step()  # leaves weights without a gradient alone; torch warns of a scheduler that goes first
-    for _ in range(step):
-        scheduler.step()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*lr_scheduler.step.* before .optimizer.step")
+        for _ in range(step):
+            scheduler.step()
     return optimizer.state_dict(), scheduler.state_dict()
 
 

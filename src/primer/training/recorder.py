@@ -32,7 +32,13 @@ class Recorder(Callback):
     """
 
     def __init__(
-        self, journal: Journal, *, num_steps: int, every_n_steps: int, recorded: Recorded | None = None
+        self,
+        journal: Journal,
+        *,
+        num_steps: int,
+        every_n_steps: int,
+        step: int = 0,
+        recorded: Recorded | None = None,
     ) -> None:
         self.journal = journal
         self.num_steps = num_steps
@@ -43,7 +49,7 @@ class Recorder(Callback):
         self._losses: list[Tensor] = []
         self._steps: list[int] = []
         self._times: list[int] = []
-        self._step = 0
+        self._step = step
         self._next_flush = 0.0
 
     def state_dict(self) -> dict[str, Any]:

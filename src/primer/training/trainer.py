@@ -33,10 +33,24 @@ def use_threads(num_threads: int | None, *, num_params: int, batch_size: int) ->
     return num_threads
 
 
+class Best(ModelCheckpoint):
+    """Keeps `best.ckpt`, and knows it again where the run's folder was moved; Lightning would forget it."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here, score = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_model_score"]
+        moved = {
+            "dirpath": self.dirpath,
+            "best_model_path": "" if score is None else here,
+            "best_k_models": {} if score is None else {here: score},
+            "kth_best_model_path": "" if score is None else here,
+        }
+        super().load_state_dict(state_dict | moved)
+
+
 def best_and_stopping(folder: Path, *, monitor: str, patience: int | None) -> list[Callback]:
     """Keep `checkpoints/best.ckpt` by the watched metric, and stop when it no longer improves."""
     mode = "min" if is_falling(monitor) else "max"
-    best = ModelCheckpoint(
+    best = Best(
         dirpath=folder / "checkpoints",
         filename="best",
         monitor=monitor,
