@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from primer.training import checkpointer
 from primer.training.batches import Batches
 from primer.training.checkpoint import Checkpoints
 from primer.training.recorder import Recorder
+
+# Forks what has torch already, and no threads yet: a fork of a test process may inherit a lock that is held.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["primer.fitting", "primer.data.bundled"])
 
 NUM_STEPS = 60
 DIGITS = ("data=iris", "batch_size=16", "max_epochs=null", f"max_steps={NUM_STEPS}", "tracking=off")
@@ -110,25 +115,26 @@ def prolong(folder: Path, *overrides: str) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(new))
 
 
-def forked(work: Callable[[], int]) -> int:
-    """Run `work` in a forked process; its exit code, negative for the signal that killed it."""
-    pid = os.fork()
-    if pid == 0:
-        os._exit(work())
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def work_in(folder: Path, *, kill_at: int | None = None, fault: str | None = None) -> int:
+    """Train a run folder's run, killed in its `kill_at`-th forward or with a planted fault if given.
+
+    Returns the exit code, negative for the signal that killed it.
+    """
+    process = SERVER.Process(target=_work, args=(folder, kill_at, fault))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
-def work_in(folder: Path, *, kill_at: int | None = None) -> int:
-    """Train a run folder's run, killed in its `kill_at`-th forward if given; the exit code."""
-
-    def work() -> int:
-        if kill_at is not None:
-            os.environ[KILL_AT] = str(kill_at)
-        with (folder / "worker.log").open("ab") as log:
-            os.dup2(log.fileno(), 2)
-        return worker.main(folder / "config.yaml")
-
-    return forked(work)
+def _work(folder: Path, kill_at: int | None, fault: str | None) -> None:
+    if kill_at is not None:
+        os.environ[KILL_AT] = str(kill_at)
+    with (folder / "worker.log").open("ab") as log:
+        os.dup2(log.fileno(), 2)
+    for owner, name in FAULTS[fault][1] if fault else ():
+        setattr(owner, name, nothing)
+    sys.exit(worker.main(folder / "config.yaml"))
 
 
 def points(folder: Path) -> dict[tuple[str, int], list[float]]:
@@ -177,14 +183,3 @@ def unlike(one: Path, other: Path) -> list[str]:
     mine, theirs = points(one), points(other)
     found += [f"{key}: {mine.get(key)} != {theirs.get(key)}" for key in mine if mine[key] != theirs.get(key)]
     return found + [f"{key}: only in the other" for key in theirs if key not in mine]
-
-
-@contextmanager
-def put(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Plant a fault: `owner.name` is `value` for a while."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-from resuming import CASES, FAULTS, NUM_STEPS, begin, conf_dir, nothing, put, unlike, work_in
+from resuming import CASES, FAULTS, NUM_STEPS, begin, conf_dir, unlike, work_in
 
 KILLED_AT = 43  # its newest checkpoint is in the middle of an epoch
 
@@ -30,19 +26,12 @@ def main(root: Path, sample: int | None) -> bool:
         num_bitwise, num_all = num_bitwise + num_same, num_all + len(found)
     print(f"resume: {num_bitwise} of {num_all} bitwise ({len(CASES)} kinds of run)", flush=True)
     num_seen = 0
-    for fault, (name, parts) in FAULTS.items():
-        with ExitStack() as planted:
-            plant = functools.partial(_plant, parts, planted)
-            found = _differences(root / fault, config_dir, name, KILLED_AT, bases[name], plant)
+    for fault, (name, _) in FAULTS.items():
+        found = _differences(root / fault, config_dir, name, KILLED_AT, bases[name], fault)
         num_seen += bool(found)
         print(f"  not restored, {fault}: {found[:1] or 'NOT SEEN'}", flush=True)
     print(f"resume: {num_seen} of {len(FAULTS)} planted faults seen", flush=True)
     return num_bitwise == num_all and num_seen == len(FAULTS)
-
-
-def _plant(parts: list[tuple[Any, str]], planted: ExitStack) -> None:
-    for owner, name in parts:
-        planted.enter_context(put(owner, name, nothing))
 
 
 def _undisturbed(folder: Path, config_dir: Path, name: str) -> Path:
@@ -57,15 +46,14 @@ def _differences(
     name: str,
     step: int,
     base: Path,
-    plant: Callable[[], None] = lambda: None,
+    fault: str | None = None,
 ) -> list[str]:
     """What a run that was killed in a step and resumed has not as the undisturbed one."""
     begin(folder, *CASES[name], config_dir=config_dir)
     num_parts = 3 if name == "parts" else 1
     exit_code = work_in(folder, kill_at=step * num_parts)
     if exit_code == -9:  # 0 where it had stopped early before that step
-        plant()
-        exit_code = work_in(folder)
+        exit_code = work_in(folder, fault=fault)
     if exit_code:
         return [f"exit code {exit_code}: {(folder / 'worker.log').read_text()[-300:]}"]
     return unlike(folder, base)
