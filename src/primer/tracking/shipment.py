@@ -61,11 +61,13 @@ class Shipment:
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
-        if self._store is None and kinds & {"data", "start", "end"}:
-            self._open_store()  # 1.5 s of imports, while the worker imports torch
+        if "data" in kinds:
+            import primer.tracking.store  # noqa: F401 - 1.5 s, while the worker imports torch
         is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
         if not self._waiting or not is_begun:
             return False
+        if self._store is None:
+            self._open_store()
         if self.run_id is None:
             self._find_or_create()
         if not self._waiting:
