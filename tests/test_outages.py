@@ -283,5 +283,5 @@ def test_a_journal_that_may_not_grow_is_a_failure_that_mlflow_knows(
     assert "Traceback" not in printed + complaint
     state, _, complaints = Checkpoints(folder / "checkpoints").newest_whole()
     assert state is not None
-    assert complaints == []
+    assert not complaints
     assert finite_points(folder)
