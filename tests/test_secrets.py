@@ -50,7 +50,9 @@ def test_a_secret_is_used_and_kept_nowhere(tmp_path: Path) -> None:
     assert "num_tokens: 7" in config
 
 
-def test_a_secret_that_is_nowhere_is_asked_for(tmp_path: Path) -> None:
+def test_a_secret_that_is_nowhere_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "guarded.py").write_text(NET)
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "guarded.yaml").write_text("_target_: guarded.Guarded\napi_key: '[redacted]'\n")
     config = redacted(compose(["net=guarded", f"net.api_key={CANARIES[0]}"], config_dir=tmp_path))
