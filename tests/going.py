@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from runs import primer, run_folders
+from runs import begun, primer, run_folders
 
 from primer.tracking.journal import Record, read
 
@@ -54,16 +52,8 @@ class Going:
         (cwd / "conf" / "net").mkdir(parents=True)
         (cwd / "conf" / "net" / "odd.yaml").write_text(ODD)
         (cwd / "odd_nets.py").write_text(NET)
-        command = [sys.executable, "-m", "primer", "train", "--config-dir", "conf", *QUICK]
-        command += [f"tracking.uri={store}", f"tracking.experiment={cwd.name}", *overrides]
-        self.run = subprocess.Popen(
-            ["sh", "-c", f'{first}; exec "$@"', "sh", *command],
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        where = (f"tracking.uri={store}", f"tracking.experiment={cwd.name}")
+        self.run = begun("--config-dir", "conf", *QUICK, *where, *overrides, cwd=cwd, first=first)
 
     def until(self, is_so: Callable[[], Any], timeout: float = 120) -> Any:
         """Wait until something is so, and return it."""

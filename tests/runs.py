@@ -22,6 +22,19 @@ def primer(
     )
 
 
+def begun(*arguments: str, cwd: Path, first: str = "true") -> subprocess.Popen[str]:
+    """`primer train ARGUMENTS` in a session of its own, while it goes on, after a shell command `first`."""
+    command = [sys.executable, "-m", "primer", "train", *arguments]
+    return subprocess.Popen(
+        ["sh", "-c", f'{first}; exec "$@"', "sh", *command],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def run_folders(cwd: Path) -> list[Path]:
     """The run folders below a working directory, in the order they were made."""
     return sorted(path.parent for path in cwd.glob("outputs/*/*/config.yaml"))

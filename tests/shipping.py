@@ -6,7 +6,6 @@ import copy
 import math
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from faulty_server import points_of
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from runs import begun
 
 from primer.tracking.journal import Journal, Record, read
 from primer.tracking.shipment import ARTIFACTS, Shipment
@@ -113,12 +113,4 @@ def shipped(folder: Path, uri: str, tries: int = 1) -> int:
 
 def started(cwd: Path, *overrides: str, first: str = "true") -> subprocess.Popen[str]:
     """A run of the command line that goes on."""
-    command = [sys.executable, "-m", "primer", "train", *TRAINING, *overrides]
-    return subprocess.Popen(
-        ["sh", "-c", f'{first}; exec "$@"', "sh", *command],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return begun(*TRAINING, *overrides, cwd=cwd, first=first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from runs import Trained, primer
 
-from primer.errors import ConfigError
+from primer.errors import ConfigError, UsageError
 from primer.reproduce import compare, reproduce
 from primer.tracking.shipment import id_of
 
@@ -138,6 +139,22 @@ def test_nothing_hostile_in_a_config_of_the_store_is_built(
     assert len(list(repository.glob("outputs/*/*"))) == len(list(repository.glob("outputs/*/*/journal")))
 
 
+@pytest.fixture
+def reproduced(
+    repository: Path, hostile_run: tuple[MlflowClient, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """Ask for a run whose config in the store is that text."""
+    client, run_id = hostile_run
+    monkeypatch.chdir(repository)
+
+    def reproduced(text: str) -> None:
+        (tmp_path / "config.yaml").write_text(text)
+        client.log_artifact(run_id, str(tmp_path / "config.yaml"))
+        reproduce(run_id, trust=["mine"])
+
+    return reproduced
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -149,20 +166,16 @@ def test_nothing_hostile_in_a_config_of_the_store_is_built(
     ],
 )
 def test_a_config_of_the_store_that_is_none_is_one_line(
-    text: str,
-    complaint: str,
-    repository: Path,
-    hostile_run: tuple[MlflowClient, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    text: str, complaint: str, reproduced: Callable[[str], None]
 ) -> None:
-    client, run_id = hostile_run
-    monkeypatch.chdir(repository)
-    (tmp_path / "config.yaml").write_text(text)
-    client.log_artifact(run_id, str(tmp_path / "config.yaml"))
     with pytest.raises(ConfigError, match=complaint) as caught:
-        reproduce(run_id)
+        reproduced(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_of_the_store_that_is_enormous_is_not_fetched(reproduced: Callable[[str], None]) -> None:
+    with pytest.raises(UsageError, match=r"has no config\.yaml"):
+        reproduced("a: " + "x" * 2_000_000)
 
 
 @pytest.mark.parametrize(
@@ -176,21 +189,11 @@ def test_a_config_of_the_store_that_is_none_is_one_line(
     ],
 )
 def test_a_value_of_the_store_that_does_not_fit_is_named(
-    key: str,
-    value: object,
-    complaint: str,
-    repository: Path,
-    hostile_run: tuple[MlflowClient, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    key: str, value: object, complaint: str, repository: Path, reproduced: Callable[[str], None]
 ) -> None:
-    client, run_id = hostile_run
-    monkeypatch.chdir(repository)
     config = yaml.safe_load(next(repository.glob("outputs/*/*/config.yaml")).read_text())
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config | {key: value}))
-    client.log_artifact(run_id, str(tmp_path / "config.yaml"))
     with pytest.raises(ConfigError, match=re.escape(complaint)):
-        reproduce(run_id, trust=["mine"])
+        reproduced(yaml.safe_dump(config | {key: value}))
 
 
 def test_what_is_missing_now_differs() -> None:

@@ -5,6 +5,7 @@ A sample of what `scripts/break resume` does at every step of every case.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -197,7 +198,12 @@ def table_run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_longer_forked_and_reproduced(table_run: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(table_run.cwd)
+    facts = table_run.folder / "environment.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"python": "3.0"}))
     longer = primer_api.resume("last", "max_steps=9")
+    warnings = [record["message"] for record in read(longer.folder) if record["kind"] == "warning"]
+    assert [text for text in warnings if text.startswith("python changed since the run began: 3.0 -> 3.")]
+    assert json.loads(facts.read_text())["python"] != "3.0"  # what it goes on with is written down
     assert longer.status == "FINISHED"
     assert longer.name.endswith("max_steps=9 s0")
     again = primer_api.reproduce("last")

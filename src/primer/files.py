@@ -56,6 +56,12 @@ def read_verified(path: Path) -> bytes:
     return content
 
 
+def bring_fork(checkpoint: Path, folder: Path) -> None:
+    """Let the run of a new folder begin with another one's checkpoint."""
+    (folder / "checkpoints").mkdir()
+    write_verified(folder / "checkpoints" / FORK, read_verified(checkpoint))
+
+
 def remove_verified(path: Path) -> None:
     """Remove a file and its SHA-256."""
     path.unlink(missing_ok=True)

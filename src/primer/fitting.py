@@ -5,7 +5,6 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import shutil
 import traceback
@@ -14,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from primer.config.targets import accepts, build
-from primer.data import Dataset
+from primer.data import Dataset, Split
 from primer.errors import ConfigError
 from primer.stopping import StopSignal
-from primer.tracking.journal import Journal, Record, read
+from primer.tracking.journal import Journal
 from primer.training.batches import Batches
-from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
+from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.checkpointer import Checkpointer
 from primer.training.criteria import Criterion
 from primer.training.forking import write_first_checkpoint
@@ -33,7 +32,8 @@ from primer.training.metrics import TargetScale
 from primer.training.module import TrainingModule
 from primer.training.nonfinite import guards
 from primer.training.randomness import seed_generators
-from primer.training.recorder import Recorded, Recorder
+from primer.training.recorder import Recorder
+from primer.training.resumption import resumption
 from primer.training.timetable import Timetable
 from primer.training.trainer import best_and_stopping, make_trainer, use_threads
 
@@ -51,30 +51,30 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     timetable = Timetable.of(len(dataset.train), num_parts=config["accumulate_grad_batches"], **limits)
     module = make_module(config, dataset, timetable.num_steps)
     write_first_checkpoint(folder / "checkpoints", module, timetable)
-    state, path = resume_point(folder, journal)
-    if state:
-        timetable = resumed(timetable, state, config)
-    step = state["global_step"] if state else 0
-    recorded = recorded_after(step, read(folder))
-    reached = max((at for _, at in recorded), default=step)
-    if timetable.num_steps < reached:
-        raise ConfigError(
-            f"max_steps, max_epochs: {reached} steps are done already; expected at least as many"
-        )
+    takes_length = accepts(config["scheduler"], "scheduler", "num_steps")
+    fixed_length = f"scheduler={config['switches']['scheduler']}" if takes_length else None
+    begin = resumption(folder, journal, timetable, fixed_length=fixed_length)
+    num_params = sum(parameter.numel() for parameter in module.parameters())
+    num_threads = use_threads(
+        config["accelerator"]["num_threads"] or begin.num_threads,
+        num_params=num_params,
+        batch_size=config["batch_size"],
+    )
     recorder = Recorder(
         journal,
-        num_steps=timetable.num_steps,
+        num_steps=begin.timetable.num_steps,
         every_n_steps=config["log_every_n_steps"],
-        step=step,
-        recorded=recorded,
+        step=begin.step,
+        recorded=begin.recorded,
     )
-    trainer = trainer_of(config, dataset, folder, recorder, timetable, stop, module)
-    facts = {"num_steps": timetable.num_steps, "num_threads": torch.get_num_threads(), "step": step}
-    num_params = sum(parameter.numel() for parameter in module.parameters())
+    callbacks = callbacks_of(config, recorder, begin.timetable, stop, has_val=bool(dataset.val))
+    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
+    del options["num_threads"]
+    trainer = make_trainer(folder, callbacks, num_steps=begin.timetable.num_steps, **options)
+    facts = {"num_steps": begin.timetable.num_steps, "num_threads": num_threads, "step": begin.step}
     journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
-    can_be_cut = module.criterion.can_be_cut
-    val_batches = Batches.whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
-    trainer.fit(module, train_batches(config, dataset), val_batches, ckpt_path=path)
+    val_batches = whole(dataset.val, module) if dataset.val else None
+    trainer.fit(module, train_batches(config, dataset), val_batches, ckpt_path=begin.checkpoint)
     stop.obey_at_once()
     test_best(dataset, folder, module, trainer)
     recorder.write_summary()
@@ -83,75 +83,30 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
         stop.obey()  # where somebody else's `except:` swallowed it
 
 
-def resume_point(folder: Path, journal: Journal) -> tuple[dict[str, Any] | None, Path | None]:
-    """The newest whole checkpoint and its path, if there is one; a damaged one costs a warning."""
-    state, path, damaged = Checkpoints(folder / "checkpoints").newest_whole()
-    for file, complaint in damaged.items():
-        instead = path.name if path else "the start"
-        journal.write("warning", message=f"{complaint}; going on from {instead}")
-        file.rename(file.with_name(f"damaged-{file.name}"))  # so that it is not counted as the newest
-    return state, path
-
-
-def resumed(timetable: Timetable, state: dict[str, Any], config: Config) -> Timetable:
-    """The timetable of a run that goes on from a checkpoint; ConfigError where that would change its past."""
-    step, own = state["global_step"], state["primer"]
-    if own["stopped_early"]:
-        return dataclasses.replace(timetable, num_steps=step)
-    if timetable.num_steps != own["num_steps"] and accepts(config["scheduler"], "scheduler", "num_steps"):
-        raise ConfigError(
-            f"scheduler={config['switches']['scheduler']}: its learning rates follow from the number of "
-            f"steps ({own['num_steps']}); another one would change what was computed already"
-        )
-    return timetable
-
-
-def recorded_after(step: int, records: list[Record]) -> Recorded:
-    """The points of a journal that a run which goes on after `step` will come to again."""
-    return {
-        (record["key"], at): value
-        for record in records
-        if record["kind"] == "points"
-        for at, value in zip(record["steps"], record["values"], strict=True)
-        if at >= step
-    }
-
-
-def trainer_of(
-    config: Config,
-    dataset: Dataset,
-    folder: Path,
-    recorder: Recorder,
-    timetable: Timetable,
-    stop: StopSignal,
-    module: TrainingModule,
-) -> Trainer:
-    """A Trainer with the callbacks that the config asks for."""
+def callbacks_of(
+    config: Config, recorder: Recorder, timetable: Timetable, stop: StopSignal, *, has_val: bool
+) -> list[Callback]:
+    """What looks at each step, in this order: guard, recorder, best and early stopping, checkpoints."""
+    folder = recorder.journal.folder / "checkpoints"
     watch = {"monitor": config["monitor"], "patience": config["patience"]}
     every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
-    callbacks = [
+    return [
         *guards(recorder.journal, timetable, on_nonfinite=config["on_nonfinite"]),
         recorder,
-        *(best_and_stopping(folder, **watch) if dataset.val else []),
-        Checkpointer(folder / "checkpoints", recorder, timetable, stop, **every),
+        *(best_and_stopping(folder, **watch) if has_val else []),
+        Checkpointer(folder, recorder, timetable, stop, **every),
     ]
-    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
-    num_params = sum(parameter.numel() for parameter in module.parameters())
-    num_threads = options.pop("num_threads") or threads_before(folder)
-    use_threads(num_threads, num_params=num_params, batch_size=config["batch_size"])
-    return make_trainer(folder, callbacks, num_steps=timetable.num_steps, **options)
-
-
-def threads_before(folder: Path) -> int | None:
-    """The CPU threads of a resumed run's last attempt: how a sum is shared out changes its rounding."""
-    before = [record["num_threads"] for record in read(folder) if record["kind"] == "start"]
-    return before[-1] if before else None
 
 
 def train_batches(config: Config, dataset: Dataset) -> Batches:
     """The batches of an epoch, in an order that the run's seed and the epoch decide."""
     num_parts = config["accumulate_grad_batches"]
     return Batches(dataset.train, batch_size=config["batch_size"], num_parts=num_parts, seed=config["seed"])
+
+
+def whole(split: Split, module: TrainingModule) -> Batches:
+    """A split to evaluate the module on."""
+    return Batches.whole(split, can_be_cut=module.criterion.can_be_cut)
 
 
 def test_best(dataset: Dataset, folder: Path, module: TrainingModule, trainer: Trainer) -> None:
@@ -161,9 +116,7 @@ def test_best(dataset: Dataset, folder: Path, module: TrainingModule, trainer: T
         checkpoint = VerifiedCheckpointIO().load_checkpoint(best, map_location="cpu")
         module.load_state_dict(checkpoint["state_dict"])
     if dataset.test is not None:
-        trainer.test(
-            module, Batches.whole(dataset.test, can_be_cut=module.criterion.can_be_cut), verbose=False
-        )
+        trainer.test(module, whole(dataset.test, module), verbose=False)
 
 
 def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:

@@ -19,7 +19,7 @@ import yaml
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
 from primer.files import write_atomically
-from primer.redact import redacted
+from primer.redact import redacted, redacted_text
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
 from primer.tracking.journal import NAME, Journal, reserve_room
@@ -67,10 +67,7 @@ def discard(folder: Path) -> None:
 def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str] | None = None) -> None:
     """`config.yaml`, `environment.json` and the journal's first record, before the worker starts."""
     write_config(folder, config)
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
-    patch = git_patch()
-    if patch:
-        (folder / "uncommitted.patch").write_text(patch)
+    write_facts(folder)
     reserve_room(folder)
     tracking = config["tracking"]
     with Journal(folder) as journal:
@@ -81,7 +78,7 @@ def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str
             time=time.time_ns() // 1_000_000,
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
-            uri=redacted(uri_of(config)) if tracking else None,
+            uri=redacted_text(uri_of(config)) if tracking else None,
             params=params_of(config),
             tags=tags_of(folder, config) | (extra_tags or {}),
         )
@@ -100,6 +97,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{folder / 'config.yaml'}: can't be read: {error}") from None
     return config
+
+
+def write_facts(folder: Path) -> None:
+    """`environment.json`, and `uncommitted.patch` if there is something that git has not committed."""
+    (folder / "environment.json").write_text(json.dumps(environment(), indent=2))
+    patch = git_patch()
+    if patch:
+        (folder / "uncommitted.patch").write_text(patch)
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """The packages and the machine that a run was begun with; empty where they are not known any more."""
+    try:
+        facts = json.loads((folder / "environment.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) and isinstance(facts.get("packages", {}), dict) else {}
 
 
 def params_of(config: dict[str, Any]) -> dict[str, Any]:

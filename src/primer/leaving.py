@@ -17,8 +17,9 @@ from primer.tracking.journal import Journal, Record, give_room_back, last_attemp
 def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
     """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
     try:
-        curves.write(folder)
-        errors = [record for record in last_attempt(read(folder)) if record["kind"] == "error"]
+        records = read(folder)
+        curves.write(records, folder)
+        errors = [record for record in last_attempt(records) if record["kind"] == "error"]
         if errors:
             (folder / "traceback.txt").write_text(errors[-1]["traceback"])
         log = folder / "worker.log"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -11,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from primer.config.foreign import read_foreign
-from primer.errors import ConfigError, UsageError
-from primer.files import FORK, read_verified, write_verified
+from primer.errors import UsageError
+from primer.files import FORK, bring_fork
 from primer.finding import header_of
-from primer.folder import read_config
-from primer.tracking.curves import curves_of
-from primer.tracking.journal import read
+from primer.folder import read_config, read_environment
+from primer.tracking.journal import points_of, read
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FORKED_FROM
 from primer.tracking.uri import tracking_uri
-
-LARGEST_FACTS = 1_000_000  # chosen, in bytes: environment.json has some 4 kB
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,7 @@ class ModelRun:
     def bring_checkpoint(self, folder: Path) -> None:
         """Let a new run begin as this one did."""
         if self.fork:
-            (folder / "checkpoints").mkdir()
-            write_verified(folder / "checkpoints" / FORK, read_verified(self.fork))
+            bring_fork(self.fork, folder)
 
 
 def model_from_folder(folder: Path) -> ModelRun:
@@ -52,13 +47,12 @@ def model_from_folder(folder: Path) -> ModelRun:
     threads = [record["num_threads"] for record in records if record["kind"] == "start"]
     config = read_config(folder)
     fork = folder / "checkpoints" / FORK
-    curves = curves_of(records)
     return ModelRun(
         run_id=id_of(folder),
         config=_with_threads(config, threads[-1] if threads else None),
-        points={(key, s): v for key, curve in curves.items() for s, v in zip(*curve, strict=True)},
+        points=points_of(records),
         tags=begun[-1]["tags"],
-        environment=json.loads((folder / "environment.json").read_text()),
+        environment=read_environment(folder),
         digest=digests[-1] if digests else None,
         fork=fork if fork.exists() else None,
     )
@@ -76,12 +70,12 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
         raise UsageError(f"{run_id}: began with a checkpoint, which only its folder has; expected the folder")
     with tempfile.TemporaryDirectory() as place:
         config_file = store.fetch(run_id, "config.yaml", Path(place))
-        facts_file = store.fetch(run_id, "environment.json", Path(place))
+        store.fetch(run_id, "environment.json", Path(place))
         if config_file is None:
             raise UsageError(f"{run_id}: has no config.yaml; it is no run of primer's, or did not end")
         tracking = {"uri": None, "experiment": store.experiment_of(run_id), "log_model": True}
         config = read_foreign(config_file.read_text(errors="replace"), tracking, trust=trust)
-        environment = _read_facts(facts_file)
+        environment = read_environment(Path(place))
     threads = tags.get("primer.num_threads", "")
     return ModelRun(
         run_id=run_id,
@@ -99,13 +93,3 @@ def _with_threads(config: dict[str, Any], num_threads: int | None) -> dict[str, 
     if num_threads and accelerator.get("num_threads") is None:
         accelerator = accelerator | {"num_threads": num_threads}
     return config | {"accelerator": accelerator}
-
-
-def _read_facts(file: Path | None) -> dict[str, Any]:
-    if file is None or file.stat().st_size > LARGEST_FACTS:
-        return {}
-    try:
-        facts = json.loads(file.read_text())
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"environment.json: is no JSON: {error}") from None
-    return facts if isinstance(facts, dict) and isinstance(facts.get("packages", {}), dict) else {}

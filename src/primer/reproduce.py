@@ -5,22 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from primer.errors import UsageError
 from primer.finding import find_folder, is_folder
 from primer.model_run import ModelRun, model_from_folder, model_from_store
 from primer.result import RunResult
 from primer.run import run as run_config
-from primer.tracking.curves import curves_of
-from primer.tracking.facts import COMMIT, changed_since, environment, git_facts, host
-from primer.tracking.journal import read
-from primer.tracking.tags import PATCH, REPRODUCES
+from primer.tracking.drift import changed_files, drift
+from primer.tracking.journal import points_of, read
+from primer.tracking.tags import REPRODUCES
 from primer.tracking.trouble import asking
 from primer.tracking.uri import tracking_uri
 
 TOLERANCE = 1e-6  # chosen: some roundings of float32 over a run; other hardware may need more
-DECISIVE = ("torch", "lightning", "numpy", "scikit-learn", "pandas", "torchmetrics", "torch-primer")
 
 Points = dict[tuple[str, int], float]
 
@@ -66,9 +63,10 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     result = run_config(
         model.config, tags={REPRODUCES: model.run_id or str(run)}, prepare=model.bring_checkpoint
     )
-    again = points_of(result.folder)
+    records = read(result.folder)
+    again = points_of(records)
     first, largest, num_points = compare(without_old_ends(model.points, again), again)
-    digest = next((r["digest"] for r in read(result.folder) if r["kind"] == "data"), None)
+    digest = next((r["digest"] for r in records if r["kind"] == "data"), None)
     if model.digest and digest != model.digest:
         changed.append(f"data: digest {model.digest} -> {digest}")
     is_whole = result.status == "FINISHED" and num_points > 0
@@ -76,12 +74,6 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     if is_whole and first is None:
         verdict = "bitwise equal"
     return Reproduction(result, verdict, num_points, largest, first, changed)
-
-
-def points_of(folder: Path) -> Points:
-    """Every recorded point of a run folder."""
-    curves = curves_of(read(folder))
-    return {(key, step): value for key, curve in curves.items() for step, value in zip(*curve, strict=True)}
 
 
 def compare(before: Points, after: Points) -> tuple[str | None, float, int]:
@@ -125,29 +117,8 @@ def _relative(old: float, new: float) -> float:
 
 def what_changed(model: ModelRun) -> list[str]:
     """What of code, packages and machine is not as it was, a line each."""
-    lines = _git_changes(model.tags)
-    now = environment()
-    packages = {
-        name: (model.environment.get("packages", {}).get(name), now["packages"].get(name))
-        for name in DECISIVE
-    }
-    facts = {name: (model.environment.get(name), now[name]) for name in ("python", "machine", "num_cpus")}
-    for name, (old, new) in {**facts, **packages}.items():
-        if old is not None and old != new:
-            lines.append(f"{name}: {old} -> {new}")
-    if model.tags.get("primer.host", host()) != host():
-        lines.append(f"host: {model.tags['primer.host']} -> {host()}")
-    return lines
-
-
-def _git_changes(tags: dict[str, str]) -> list[str]:
-    now = git_facts()
-    lines = []
-    if tags.get(COMMIT) != now.get(COMMIT):
-        lines.append(f"git commit: {str(tags.get(COMMIT))[:10]} -> {str(now.get(COMMIT))[:10]}")
-    if tags.get(PATCH) != now.get(PATCH):
-        was, is_now = ("uncommitted changes" if at.get(PATCH) else "none" for at in (tags, now))
-        lines.append(f"git: uncommitted changes are not the same ({was} -> {is_now})")
-    if lines and COMMIT in tags:
-        lines += [f"git difference: {file}" for file in changed_since(tags[COMMIT])]
+    changes = drift(model.tags, model.environment)
+    lines = [f"{name}: {text}" for name, text in changes.items()]
+    if changes.keys() & {"commit", "uncommitted"}:
+        lines += [f"git difference: {file}" for file in changed_files(model.tags)]
     return lines

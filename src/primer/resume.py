@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,29 @@ from primer.config.changes import LENGTH, Changes, changes_of, check_changes, wi
 from primer.config.identity import run_name
 from primer.ending import Ending
 from primer.errors import RunError, UsageError
-from primer.files import FORK, read_verified, step_files, write_verified
+from primer.files import bring_fork, read_verified, step_files
 from primer.finding import check_original, check_place, find_folder
-from primer.folder import held, params_of, read_config, tags_of, write_config
+from primer.folder import (
+    held,
+    params_of,
+    read_config,
+    read_environment,
+    tags_of,
+    write_config,
+    write_facts,
+)
 from primer.leaving import write_end
 from primer.result import RunResult
 from primer.run import attempt, result_of
 from primer.run import run as run_config
 from primer.stopping import StopSignal
 from primer.sync import DIED, settle
+from primer.tracking.drift import drift
 from primer.tracking.facts import host
 from primer.tracking.heartbeat import BEAT_EVERY_S
-from primer.tracking.journal import NAME, Journal, Record, last_record, read, reserve_room
+from primer.tracking.journal import NAME, Journal, Record, give_room_back, last_record, read, reserve_room
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import DRIFT, FORKED_FROM, HOST
-
-# A change of these between two attempts is told: it may change what is computed.
-CODE = ("mlflow.source.git.commit", "primer.git.patch", "primer.host")
 
 
 def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -> RunResult:
@@ -69,6 +76,7 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
         except UsageError:  # the attempt never began: the run is what it was
             os.truncate(folder / NAME, size)
             write_config(folder, config)
+            give_room_back(folder)
             raise
 
 
@@ -91,11 +99,8 @@ def _fork(folder: Path, config: dict[str, Any], *, debug: bool) -> RunResult:
     name = f"fork {run_name(config['typed']['overrides'], config)}"
     tags = {FORKED_FROM: f"{id_of(folder) or folder} {checkpoint.name}"}
 
-    def bring_checkpoint(new_folder: Path) -> None:
-        (new_folder / "checkpoints").mkdir()
-        write_verified(new_folder / "checkpoints" / FORK, read_verified(checkpoint))
-
-    return run_config(config | {"name": name}, debug=debug, tags=tags, prepare=bring_checkpoint)
+    prepare = partial(bring_fork, checkpoint)
+    return run_config(config | {"name": name}, debug=debug, tags=tags, prepare=prepare)
 
 
 def _newest_whole(folder: Path) -> Path:
@@ -108,28 +113,20 @@ def _newest_whole(folder: Path) -> Path:
 
 def _begin(folder: Path, config: dict[str, Any], changes: Changes) -> None:
     """Write down that another attempt begins, and what is not as it was."""
-    tags = tags_of(folder, config) | {"mlflow.runName": config["name"]}
-    drift = {key: f"{old} -> {new}" for key, (old, new) in changes.items()}
-    for name in CODE:
-        old, new = _before(folder, name), tags.get(name)
-        if old != new:
-            drift[name.rpartition(".")[2]] = f"{old} -> {new}"
+    before = [record["tags"] for record in read(folder) if record["kind"] in ("run", "resume")][-1]
+    drifted = drift(before, read_environment(folder))
+    asked = {key: f"{old} -> {new}" for key, (old, new) in changes.items()}
     write_config(folder, config)
+    write_facts(folder)
     reserve_room(folder)
     with Journal(folder) as journal:
         journal.write(
             "resume",
             time=time.time_ns() // 1_000_000,
             params=params_of(config),
-            tags=tags | {f"{DRIFT}{name}": text for name, text in drift.items()},
+            tags=tags_of(folder, config)
+            | {"mlflow.runName": config["name"]}
+            | {f"{DRIFT}{name}": text for name, text in (asked | drifted).items()},
         )
-        for name, text in drift.items():
-            if name not in changes:
-                journal.write("warning", message=f"{name} changed since the run began: {text}")
-
-
-def _before(folder: Path, name: str) -> str | None:
-    """A tag as the last attempt had it."""
-    attempts = [record for record in read(folder) if record["kind"] in ("run", "resume")]
-    value: str | None = attempts[-1]["tags"].get(name)
-    return value
+        for name, text in drifted.items():
+            journal.write("warning", message=f"{name} changed since the run began: {text}")

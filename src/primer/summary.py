@@ -7,16 +7,19 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from primer.redact import redacted_text
-from primer.reproduce import Reproduction
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of
 from primer.tracking.journal import read
 from primer.tracking.uri import tracking_uri
+
+if TYPE_CHECKING:
+    from primer.reproduce import Reproduction
 
 CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
 
@@ -55,7 +58,8 @@ def show_reproduction(found: Reproduction) -> None:
     show(found.result)
     console = Console(highlight=False, soft_wrap=True)
     for line in found.changed:
-        console.print(f"changed  {line}", markup=False)
+        # what a store says of a run may hold what a terminal would act on
+        console.print(f"changed  {line if line.isprintable() else repr(line)}", markup=False)
     colour = "red" if found.exit_code else "green"
     console.print(f"{found.verdict}", style=f"bold {colour}", end="")
     numbers = f"largest relative difference {found.largest:.3g}; " if found.first else ""

@@ -10,7 +10,7 @@ from primer.errors import UsageError
 from primer.finding import check_original, dead_runs, find_folder, header_of, run_folders
 from primer.folder import held
 from primer.leaving import leave_files, write_end
-from primer.redact import redacted, redacted_text
+from primer.redact import redacted_text
 from primer.tracking.journal import first_record, read
 from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.trouble import reason_of
@@ -82,7 +82,7 @@ def store_of(folder: Path) -> str:
     """
     own, current = header_of(folder)["uri"], tracking_uri(None)
     is_gone = own is None or (own.startswith(SQLITE) and not sqlite_path(own).parent.is_dir())
-    return current if is_gone or own == redacted(current) else str(own)
+    return current if is_gone or own == redacted_text(current) else str(own)
 
 
 def ship(folder: Path) -> Synced:

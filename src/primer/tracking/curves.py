@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.tracking.journal import Record, read
+from primer.tracking.journal import Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +29,8 @@ def last_values(records: list[Record]) -> dict[str, float]:
     return {key: values[-1] for key, (_, values) in curves_of(records).items()}
 
 
-def write(folder: Path) -> None:
-    """Write `curves.parquet` and, when there is a loss to show, `curves.png`, from the folder's journal."""
-    records = read(folder)
+def write(records: list[Record], folder: Path) -> None:
+    """Write `curves.parquet` and, when there is a loss to show, `curves.png`, into a run's folder."""
     _write_table(records, folder / "curves.parquet")
     losses = {key: curve for key, curve in curves_of(records).items() if key in ("train/loss", "val/loss")}
     if losses:

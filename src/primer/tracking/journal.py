@@ -167,11 +167,25 @@ def last_record(folder: Path) -> Record | None:
         size = file.seek(0, os.SEEK_END)
         for tail in (1 << 16, size):
             file.seek(max(0, size - tail))
-            lines = [line for line in file.read().splitlines(keepends=True) if line.endswith(b"\n")]
-            records = [record for line in lines if (record := _parse(line)) is not None]
-            if records:
-                return records[-1]
+            for line in reversed(file.read().splitlines(keepends=True)):
+                record = _parse(line) if line.endswith(b"\n") else None
+                if record is not None:
+                    return record
     return None
+
+
+def points_of(records: list[Record]) -> dict[tuple[str, int], float]:
+    """The value of each (metric, step).
+
+    >>> points_of([{"kind": "points", "key": "val/loss", "steps": [4, 8], "values": [0.3, 0.2]}])
+    {('val/loss', 4): 0.3, ('val/loss', 8): 0.2}
+    """
+    return {
+        (record["key"], step): value
+        for record in records
+        if record["kind"] == "points"
+        for step, value in zip(record["steps"], record["values"], strict=True)
+    }
 
 
 def last_attempt(records: list[Record]) -> list[Record]:

@@ -99,8 +99,7 @@ class Shipment:
             self._waiting = list(self._follower.new())
         else:
             self._store.log_params(run_id, header["params"])
-        receipt = {"run_id": run_id, "experiment_id": self._experiment_id}
-        (self._folder / RECEIPT).write_text(json.dumps(receipt))
+        (self._folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
         self.run_id = run_id
 
     def _ship(self, records: list[Record]) -> None:

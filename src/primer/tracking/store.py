@@ -36,6 +36,7 @@ from primer.tracking.journal import Record
 from primer.tracking.tags import DRIFT, ID, NONFINITE, SHIPPED
 from primer.tracking.uri import SQLITE, sqlite_path
 
+LARGEST_FETCHED = 1_000_000  # chosen, in bytes: config.yaml and environment.json have some 4 kB
 MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request: mlflow.utils.validation
 # MLflow's own seven retries hold a call for four minutes (measured); whoever calls this store tries again
 SETTINGS = {
@@ -132,8 +133,9 @@ class Store:
         return str(self.client.get_experiment(experiment_id).name)
 
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path | None:
-        """Copy an artifact of a run into a folder; None where there is none."""
-        if artifact not in [file.path for file in self.client.list_artifacts(run_id)]:
+        """Copy an artifact of a run into a folder; None where there is none, or one of no sensible size."""
+        sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(run_id)}
+        if sizes.get(artifact, LARGEST_FETCHED) >= LARGEST_FETCHED:
             return None
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
 

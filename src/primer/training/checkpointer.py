@@ -60,8 +60,7 @@ class Checkpointer(Checkpoint):
             self._after_step(trainer)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        if trainer.training or trainer.validating:
-            self._after_step(trainer)
+        self._after_step(trainer)
 
     def _after_step(self, trainer: Trainer) -> None:
         if self._is_due(trainer):

@@ -51,7 +51,7 @@ def best_and_stopping(folder: Path, *, monitor: str, patience: int | None) -> li
     """Keep `checkpoints/best.ckpt` by the watched metric, and stop when it no longer improves."""
     mode = "min" if is_falling(monitor) else "max"
     best = Best(
-        dirpath=folder / "checkpoints",
+        dirpath=folder,
         filename="best",
         monitor=monitor,
         mode=mode,

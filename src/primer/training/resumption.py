@@ -1,0 +1,65 @@
+"""Where a run goes on: its newest whole checkpoint, and what of it is written down already."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from primer.errors import ConfigError
+from primer.tracking.journal import Journal, points_of, read
+from primer.training.checkpoint import Checkpoints
+from primer.training.recorder import Recorded
+from primer.training.timetable import Timetable
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """A run's beginning: `step` 0 and no `checkpoint`, or what an earlier attempt left.
+
+    `recorded` holds the points that it will come to again; `num_threads` is the earlier attempt's, since how
+    a sum is shared out changes its rounding.
+    """
+
+    step: int
+    checkpoint: Path | None
+    timetable: Timetable
+    recorded: Recorded
+    num_threads: int | None
+
+
+def resumption(
+    folder: Path, journal: Journal, timetable: Timetable, *, fixed_length: str | None
+) -> Resumption:
+    """Where the run of a folder goes on; a damaged checkpoint costs a warning.
+
+    `fixed_length` names what can't be given another number of steps, if anything is. Raises ConfigError
+    where the timetable would change what was computed already.
+    """
+    state, path, damaged = Checkpoints(folder / "checkpoints").newest_whole()
+    for file, complaint in damaged.items():
+        instead = path.name if path else "the start"
+        journal.write("warning", message=f"{complaint}; going on from {instead}")
+        file.rename(file.with_name(f"damaged-{file.name}"))  # so that it is not counted as the newest
+    step = int(state["global_step"]) if state else 0
+    if state:
+        timetable = _kept(timetable, step, state["primer"], fixed_length)
+    records = read(folder)
+    recorded = {(key, at): value for (key, at), value in points_of(records).items() if at >= step}
+    reached = max((at for _, at in recorded), default=step)
+    if timetable.num_steps < reached:
+        raise ConfigError(f"max_steps, max_epochs: {reached} steps are done already; expected no fewer")
+    threads = [record["num_threads"] for record in records if record["kind"] == "start"]
+    return Resumption(step, path, timetable, recorded, threads[-1] if threads else None)
+
+
+def _kept(timetable: Timetable, step: int, own: dict[str, Any], fixed_length: str | None) -> Timetable:
+    if own["stopped_early"]:
+        return dataclasses.replace(timetable, num_steps=step)
+    if fixed_length and timetable.num_steps != own["num_steps"]:
+        raise ConfigError(
+            f"{fixed_length}: its learning rates follow from the number of steps ({own['num_steps']}); "
+            "another one would change what was computed already"
+        )
+    return timetable
