@@ -71,6 +71,14 @@ def test_the_run_stops_before_the_step_and_names_it(trained: Any, value: str, wh
     assert all(torch.isfinite(weight).all() for weight in state["state_dict"].values())
 
 
+def test_weights_that_the_last_update_overflows_are_not_saved(trained: Any) -> None:
+    overflow = ("data=diabetes", "criterion=sum_squared_error", "optimizer=sgd", "optimizer.lr=3e38")
+    result, _ = trained(*overflow, "max_epochs=null", "max_steps=1")
+    assert (result.status, result.exit_code) == ("FAILED", 1)
+    assert "linear.weight is not finite after step 1, so it is not saved" in result.error
+    assert not list(result.folder.rglob("*.ckpt"))
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_skip_leaves_that_update_out(trained: Any, optimizer: str) -> None:
     result, records = trained(

@@ -1,4 +1,4 @@
-"""Stop before a loss or gradient that is not finite reaches the weights."""
+"""Stop before a loss or gradient that is not finite reaches the weights, or such weights a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from primer.training.timetable import Timetable
 
 
 class NonfiniteGuard(Callback):
-    """Look at each loss and gradient before the optimizer does.
+    """Look at each loss and gradient before the optimizer does, and at the weights before they are saved.
 
     `stop` raises RunError with the weights as the step before left them; `skip` leaves out the update, in
-    which optimizers pass over parameters that have no gradient; `ignore` is to have no guard at all.
+    which optimizers pass over parameters that have no gradient; `ignore` is to have no guard at all. Finite
+    gradients can still overflow the weights: those are never saved.
     """
 
     def __init__(self, journal: Journal, timetable: Timetable, *, on_nonfinite: str) -> None:
@@ -47,6 +48,17 @@ class NonfiniteGuard(Callback):
         if not self._has_warned:
             self.journal.write("warning", message=f"{message}; such updates are left out")
             self._has_warned = True
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        assert isinstance(module, TrainingModule)
+        for name, weight in module.net.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise RunError(
+                    f"{name} is not finite after step {trainer.global_step}, so it is not saved; "
+                    "try a smaller optimizer.lr"
+                )
 
     def _message(self, loss: Tensor, step: int) -> str:
         epoch, num_rows = self.timetable.position(step - 1)
