@@ -48,8 +48,9 @@ each_option = pytest.mark.parametrize(
 
 def test_every_file_is_an_option_or_the_default() -> None:
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    assert files == {"train.yaml", *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
-    assert len(files) == 45
+    launchers = {f"hydra/launcher/{name}.yaml" for name in schema.LAUNCHERS}
+    assert files == {"train.yaml", *launchers, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
+    assert len(files) == 46
 
 
 def test_contract_names_exist() -> None:

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking.journal",
     "result": "errors",
-    "attempt": "progress stopping tracking tracking.journal",
+    "attempt": "ending progress stopping tracking tracking.journal",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder leaving "
     "result sync",
     "finding": "errors folder tracking tracking.journal",
@@ -52,21 +52,35 @@ MAY_IMPORT = {
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
-    "sweep": "errors config tracking tracking.journal result run",
+    "sweep.forkserver": "",
+    "sweep": "errors sweep.forkserver redact stopping config attempt ending finding folder leaving result resume run summary "
+    "sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",
-    "cli": "errors config tracking result run resume reproduce sync doctor summary completion sweep compare "
+    "cli": "errors config finding tracking result run resume reproduce sync doctor summary completion sweep compare "
     "verify",
     "__init__": "errors result run resume reproduce sync doctor",
     "__main__": "cli",
 }
-IN_A_FUNCTION = {("run", "worker")}  # `primer train --debug`, on purpose in one process
+IN_A_FUNCTION = {
+    ("run", "worker"),  # `primer train --debug`, on purpose in one process
+    ("sweep.forkserver", "worker"),  # in the process that is forked
+}
 ONLY_IN = {
     "hydra": ["config"],
     "omegaconf": ["config"],
     "mlflow": ["tracking", "tracking.model"],
-    "torch": ["nets", "activations", "training", "fitting", "tracking.model", "tracking.serving", "verify"],
+    "torch": [
+        "nets",
+        "activations",
+        "training",
+        "fitting",
+        "tracking.model",
+        "tracking.serving",
+        "verify",
+        "sweep.forkserver",
+    ],
     "lightning": ["training", "fitting"],
 }
 

@@ -97,7 +97,7 @@ def front(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fau
 @contextmanager
 def courier_of(folder: Path, uri: str) -> Iterator[Courier]:
     """A courier at work."""
-    courier = Courier(folder, uri)
+    courier = Courier(uri, folder)
     courier.start()
     try:
         yield courier
@@ -125,7 +125,7 @@ def test_the_courier_outlasts_a_fault_in_the_middle(
         front.mode = "ok"
         write(folder, rest[2])
         with StopSignal() as stop:
-            courier.finish(stop, read(folder)[-1], is_hurried=False)
+            courier.finish(stop, is_hurried=False)
     check_whole(server.db_uri, server.uri, folder)
 
 

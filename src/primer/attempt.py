@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
+from primer.ending import Ending
 from primer.progress import Progress
-from primer.stopping import StopSignal
+from primer.stopping import Stopping
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Follower
+from primer.tracking.journal import Follower, Record
 
 # Environment variables that tell the worker what must not stand on a disk, and whom to outlive by no second.
 SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
@@ -21,8 +25,37 @@ POLL_S = 0.05  # chosen: a progress bar that looks alive
 STOP_WITHIN_S = 6.0  # chosen: a worker that does not end by then is killed
 
 
+class Worker(Protocol):
+    """A process that trains: what is asked of a subprocess.Popen."""
+
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def kill(self) -> None: ...
+    def send_signal(self, sig: int, /) -> None: ...
+
+
+class Means(Protocol):
+    """What a sweep has its jobs share, where a run alone has its own."""
+
+    courier: Courier | None
+
+    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
+        """A process that trains the run of a folder."""
+
+    def show(self, records: Iterable[Record]) -> None:
+        """Show what is new in the run's journal."""
+
+    def judged(self, ending: Ending) -> Ending:
+        """The ending of a job that was stopped, by whom and what for."""
+
+
 def train_in_worker(
-    folder: Path, secrets: dict[str, str], lock: int, stop: StopSignal, courier: Courier | None
+    folder: Path,
+    secrets: dict[str, str],
+    lock: int,
+    stop: Stopping,
+    courier: Courier | None,
+    means: Means | None = None,
 ) -> int:
     """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
 
@@ -30,48 +63,52 @@ def train_in_worker(
     to stop when a signal came or the store's disk is full, and killed at the second signal or when it takes
     too long.
     """
-    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     follower = Follower(folder)
     for _ in follower.new():
         pass  # of earlier attempts
-    with (folder / "worker.log").open("ab") as log, Progress() as progress:
-        worker = subprocess.Popen(
+    with contextlib.nullcontext(means) if means else Progress() as shown:
+        worker = means.start_worker(folder, secrets, lock) if means else _started(folder, secrets, lock)
+        try:
+            wish = _WishToStop(worker, stop, courier)
+            while worker.poll() is None and not wish.is_overdue():
+                shown.show(follower.new())
+                time.sleep(POLL_S)
+        finally:  # an error in here leaves no process behind
+            if worker.poll() is None:
+                worker.kill()
+            exit_code = worker.wait()
+        shown.show(follower.new())
+    was_killed = exit_code < 0 and stop.received is not None
+    return -stop.received if was_killed and stop.received else exit_code
+
+
+def _started(folder: Path, secrets: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
+    with (folder / "worker.log").open("ab") as log:
+        return subprocess.Popen(
             command,
-            env=_environment(secrets),
+            env=environment() | {SECRETS: json.dumps(secrets), PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             pass_fds=[lock],
         )
-        try:
-            wish = _WishToStop(worker, stop, courier)
-            while worker.poll() is None and not wish.is_overdue():
-                progress.show(follower.new())
-                time.sleep(POLL_S)
-        finally:  # an error in here leaves no process behind
-            if worker.poll() is None:
-                worker.kill()
-            worker.wait()
-        progress.show(follower.new())
-    was_killed = worker.returncode < 0 and stop.received is not None
-    return -stop.received if was_killed and stop.received else worker.returncode
 
 
-def _environment(secrets: dict[str, str]) -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The environment variables of a worker."""
     return os.environ | {
         # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONUNBUFFERED": "1",
-        SECRETS: json.dumps(secrets),
-        PARENT: str(os.getpid()),
     }
 
 
 class _WishToStop:
     """Asks a worker once to stop, when that is wanted, and knows when to wait for it no longer."""
 
-    def __init__(self, worker: subprocess.Popen[bytes], stop: StopSignal, courier: Courier | None) -> None:
+    def __init__(self, worker: Worker, stop: Stopping, courier: Courier | None) -> None:
         self._worker, self._stop, self._courier = worker, stop, courier
         self._asked_at: float | None = None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from primer.completion import SCRIPTS, complete_override
-from primer.errors import PrimerError, Stopped
+from primer.errors import PrimerError, Stopped, SweepError
 
 INTERRUPTED = 130  # the shells' word for SIGINT
 
@@ -28,7 +29,9 @@ class Main(click.Group):
             sys.exit(error.exit_code)
         except (PrimerError, click.ClickException) as error:
             message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-            click.echo(f"primer: {' '.join(message.split())}", err=True)
+            lines = message.splitlines() if isinstance(error, SweepError) else [message]
+            for line in lines:
+                click.echo(f"primer: {' '.join(line.split())}", err=True)
             sys.exit(error.exit_code)
 
 
@@ -40,6 +43,7 @@ def main() -> None:
     \b
     primer train                                   the default run: digits, a two-layer net
     primer train activation=custom_relu            the same, with one switch changed
+    primer train -m activation=relu,tanh seed=0,1  a sweep: a run for each combination
     primer train --help                            every switch and key
     primer resume last                             go on with a run that was stopped
     primer ui                                      look at the runs in MLflow
@@ -60,9 +64,14 @@ def _show_help(context: click.Context, option: click.Parameter, is_asked: bool) 
 @click.option("--config-dir", type=click.Path(), is_eager=True, help="A folder of your own options.")
 @click.option("--cfg", type=click.Choice(["job"]), help="Print the whole config and stop.")
 @click.option("--debug", is_flag=True, help="Train in this process, for breakpoints.")
+@click.option("-m", "--multirun", is_flag=True, help="A sweep: a run for each combination of values.")
 @click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False, callback=_show_help)
-def train(overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, debug: bool) -> int:
-    """Train one run."""
+def train(
+    overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, debug: bool, multirun: bool
+) -> int:
+    """Train one run, or with -m a sweep of them."""
+    if multirun:
+        return _train_many(overrides, config_dir, debug=debug, cfg=cfg)
     from primer.config import compose
 
     config = compose(overrides, config_dir=config_dir)
@@ -79,23 +88,53 @@ def train(overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, d
     return result.exit_code
 
 
+def _train_many(overrides: tuple[str, ...], config_dir: str | None, *, debug: bool, cfg: str | None) -> int:
+    if debug or cfg:
+        raise click.UsageError(f"{'--debug' if debug else '--cfg'} is for one run; expected no -m")
+    from primer.sweep.multirun import sweep
+    from primer.sweep.summary import show
+
+    result = sweep(*overrides, config_dir=config_dir)
+    show(result)
+    return result.exit_code
+
+
 @main.command()
 @click.argument("run")
 @click.argument("overrides", nargs=-1)
 @click.option("--fork", is_flag=True, help="Begin a new run from its newest checkpoint; anything may change.")
 @click.option("--debug", is_flag=True, help="Train in this process, for breakpoints.")
-def resume(run: str, overrides: tuple[str, ...], fork: bool, debug: bool) -> int:
-    """Go on with a RUN: its folder, its id in MLflow, or `last`.
+@click.option("--failed", is_flag=True, help="Of a sweep: the jobs that failed go on, too.")
+def resume(run: str, overrides: tuple[str, ...], fork: bool, debug: bool, failed: bool) -> int:
+    """Go on with a RUN or a sweep: its folder, its id in MLflow, or `last`.
 
     \b
     primer resume last                     what was stopped, killed or cut off
     primer resume last max_steps=2000      a longer training of the same run
     primer resume last optimizer.lr=0.01 --fork
     """
+    from primer.finding import find_folder, is_sweep
+
+    folder = find_folder(run)
+    if is_sweep(folder):
+        if fork or debug:
+            raise click.UsageError(f"{'--fork' if fork else '--debug'} is for one run, but {run} is a sweep")
+        return _resume_many(folder, overrides, failed=failed)
+    if failed:
+        raise click.UsageError(f"--failed is for a sweep, but {run} is one run")
     from primer.resume import resume
     from primer.summary import show
 
     result = resume(run, *overrides, fork=fork, debug=debug)
+    show(result)
+    return result.exit_code
+
+
+def _resume_many(folder: Path, overrides: tuple[str, ...], *, failed: bool) -> int:
+    from primer.sweep.resume import resume_sweep
+    from primer.sweep.summary import show
+
+    result = resume_sweep(folder, *overrides, failed=failed)
     show(result)
     return result.exit_code
 

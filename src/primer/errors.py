@@ -3,6 +3,7 @@
     PrimerError
     ├── UsageError            the question was wrong: exit code 2, nothing is left behind
     │   ├── ConfigError       a switch, a key or a value of the config
+    │   │   └── SweepError    the same of a sweep's jobs, a line for each
     │   └── DataError         a table or a file: which file, column, row
     └── RunError              the answer is no: exit code 1
         └── JournalError      the run folder can't be written
@@ -31,6 +32,10 @@ class UsageError(PrimerError, ValueError):
 
 class ConfigError(UsageError):
     """A switch, a key or a value of the config is wrong."""
+
+
+class SweepError(ConfigError):
+    """Jobs of a sweep are wrong: a line for each fault, with the numbers of its jobs."""
 
 
 class DataError(UsageError):

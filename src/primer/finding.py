@@ -12,11 +12,32 @@ from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST
 from primer.tracking.trouble import asking
 
+SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
+
 
 def run_folders(root: Path | None = None) -> list[Path]:
-    """All run folders below the working directory's `outputs`, oldest first."""
+    """All run folders below the working directory's `outputs`, oldest first, a sweep before its jobs."""
+    folders = _top_folders(root)
+    return [folder for top in folders for folder in (top, *_jobs_of(top))]
+
+
+def _top_folders(root: Path | None = None) -> list[Path]:
     root = Path.cwd() / ROOT if root is None else root
     return sorted(path.parent for path in root.glob(f"*/*/{NAME}"))
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether it is the folder of a sweep."""
+    return (folder / SWEEP_FILE).exists()
+
+
+def sweep_folders() -> list[Path]:
+    """The sweeps below the working directory's `outputs`, oldest first."""
+    return [folder for folder in _top_folders() if is_sweep(folder)]
+
+
+def _jobs_of(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob(f"*/{NAME}")) if is_sweep(folder) else []
 
 
 def find_folder(run: str) -> Path:
@@ -25,7 +46,7 @@ def find_folder(run: str) -> Path:
     An id is looked for in the run folders of this directory, then in the store.
     """
     if run == "last":
-        folders = run_folders()
+        folders = _top_folders()
         if not folders:
             raise UsageError(f"last: there is no run below {Path.cwd() / ROOT}")
         return folders[-1]

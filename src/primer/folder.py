@@ -64,8 +64,16 @@ def discard(folder: Path) -> None:
             return
 
 
-def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str] | None = None) -> None:
-    """`config.yaml`, `environment.json` and the journal's first record, before the worker starts."""
+def write_header(
+    folder: Path,
+    config: dict[str, Any],
+    extra_tags: dict[str, str] | None = None,
+    job: dict[str, Any] | None = None,
+) -> None:
+    """`config.yaml`, `environment.json` and the journal's first record, before the worker starts.
+
+    `job` says of which sweep it is one.
+    """
     write_config(folder, config)
     write_facts(folder)
     reserve_room(folder)
@@ -81,6 +89,7 @@ def write_header(folder: Path, config: dict[str, Any], extra_tags: dict[str, str
             uri=redacted_text(uri_of(config)) if tracking else None,
             params=params_of(config),
             tags=tags_of(folder, config) | (extra_tags or {}),
+            **({"job": job} if job else {}),
         )
 
 
@@ -130,25 +139,31 @@ def tags_of(folder: Path, config: dict[str, Any]) -> dict[str, str]:
         tags.GROUP: group_name(config),
         tags.FOLDER: str(folder),
         tags.HOST: host(),
-        **source_facts(),
-        **git_facts(),
+        **source_tags(),
     }
 
 
+def source_tags() -> dict[str, str]:
+    """What MLflow keeps of the command and of the code."""
+    return {**source_facts(), **git_facts()}
+
+
 @contextmanager
-def held(folder: Path) -> Iterator[int]:
+def held(folder: Path, *, within_s: float = 1.0) -> Iterator[int]:
     """Hold a run's folder for this process and those that inherit the descriptor it gives.
 
-    Raises UsageError while another process holds it. The system lets go when the last of them dies.
+    Raises UsageError while another process holds it; who only asks whether a run is alive lets go at once.
+    The system lets go when the last of them dies.
     """
     descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    deadline = time.monotonic() + within_s
     try:
-        for attempt in range(20):  # who only asks whether a run is alive lets go at once
+        while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if attempt == 19:
+                if time.monotonic() > deadline:
                     raise UsageError(f"{folder}: is still running") from None
                 time.sleep(0.05)
         yield descriptor

@@ -18,7 +18,8 @@ def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
     """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
     try:
         records = read(folder)
-        curves.write(records, folder)
+        if not any(record["kind"] == "job" for record in records):  # a sweep has no curve of its own
+            curves.write(records, folder)
         errors = [record for record in last_attempt(records) if record["kind"] == "error"]
         if errors:
             (folder / "traceback.txt").write_text(errors[-1]["traceback"])

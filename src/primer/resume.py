@@ -71,7 +71,7 @@ def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -
             return result_of(folder, config, Ending("FINISHED", 0), last["duration_s"])
         size = (folder / NAME).stat().st_size
         try:
-            _begin(folder, new, changes)
+            begin_again(folder, new, changes)
             return attempt(folder, new, stop, lock, debug=debug)
         except UsageError:  # the attempt never began: the run is what it was
             os.truncate(folder / NAME, size)
@@ -111,11 +111,11 @@ def _newest_whole(folder: Path) -> Path:
     raise UsageError(f"{folder}: has no whole checkpoint to begin from")
 
 
-def _begin(folder: Path, config: dict[str, Any], changes: Changes) -> None:
-    """Write down that another attempt begins, and what is not as it was."""
+def begin_again(folder: Path, config: dict[str, Any], changes: Changes | None = None) -> None:
+    """Write down that another attempt begins of a run that is held, and what is not as it was."""
     before = [record["tags"] for record in read(folder) if record["kind"] in ("run", "resume")][-1]
     drifted = drift(before, read_environment(folder))
-    asked = {key: f"{old} -> {new}" for key, (old, new) in changes.items()}
+    asked = {key: f"{old} -> {new}" for key, (old, new) in (changes or {}).items()}
     write_config(folder, config)
     write_facts(folder)
     reserve_room(folder)

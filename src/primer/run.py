@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from primer.attempt import train_in_worker
+from primer.attempt import Means, train_in_worker
 from primer.config import compose
 from primer.ending import Ending, ending_of
 from primer.errors import RunError, UsageError
@@ -19,7 +19,7 @@ from primer.folder import create_folder, discard, held, write_header
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted_text, secrets_of
 from primer.result import RunResult
-from primer.stopping import StopSignal
+from primer.stopping import Stopping, StopSignal
 from primer.sync import tidy_up
 from primer.tracking import curves
 from primer.tracking.courier import Courier
@@ -75,7 +75,13 @@ def run(
 
 
 def attempt(
-    folder: Path, config: dict[str, Any], stop: StopSignal, lock: int, *, debug: bool = False
+    folder: Path,
+    config: dict[str, Any],
+    stop: Stopping,
+    lock: int,
+    *,
+    debug: bool = False,
+    means: Means | None = None,
 ) -> RunResult:
     """Train the run of a folder, from its newest checkpoint if it has one, and write down how it ended.
 
@@ -83,30 +89,38 @@ def attempt(
     """
     started_at = time.monotonic()
     is_tracked = config["switches"]["tracking"] != "off"
-    courier = Courier(folder, uri_of(config)) if is_tracked else None
+    own = Courier(uri_of(config)) if is_tracked and means is None else None
+    courier = means.courier if means else own
+    shipment = courier.add(folder) if courier else None
     failure: BaseException | None = None
     secrets = secrets_of(config)
     try:
-        if courier:
-            courier.start()
+        if own:
+            own.start()
         if debug:
             exit_code = _train_here(folder, secrets)
         else:
-            exit_code = train_in_worker(folder, secrets, lock, stop, courier)
+            exit_code = train_in_worker(folder, secrets, lock, stop, courier, means)
         ending = ending_of(exit_code, last_attempt(read(folder)), folder)
         if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
             ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
     except UsageError:
-        if courier:
-            courier.abandon()
+        if shipment:
+            shipment.has_arrived = True
+        if own:
+            own.abandon()
         raise
     except BaseException as error:  # a run has its end, whatever happens in here
         text = redacted_text(f"{type(error).__name__}: {error}", secrets.values())
         failure, ending = error, Ending("FAILED", 1, text)
+    if means and ending.status == "KILLED":
+        ending = means.judged(ending)
     duration_s = time.monotonic() - started_at
     leave_files(folder, secrets.values())
     end = write_end(folder, ending, duration_s)
-    is_shipped = courier is None or courier.finish(stop, end, is_hurried=ending.status == "KILLED")
+    if shipment:
+        shipment.end = end
+    is_shipped = own is None or own.finish(stop, is_hurried=ending.status == "KILLED")
     if failure:
         raise failure
     return result_of(folder, config, ending, duration_s, is_shipped=is_shipped)

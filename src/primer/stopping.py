@@ -5,12 +5,21 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from primer.errors import Stopped
 
 # what Ctrl-C, a scheduler, a closed terminal and SLURM's warning before pre-emption send
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Stopping(Protocol):
+    """Whether a run is asked to stop: by which signal, and how often."""
+
+    @property
+    def received(self) -> int | None: ...
+    @property
+    def num_received(self) -> int: ...
 
 
 class StopSignal:

@@ -42,8 +42,8 @@ def show(result: RunResult) -> None:
     if result.error:
         console.print(result.error, markup=False)
     if result.exit_code:
-        console.print(f"go on   {command_name()} resume {_relative(result.folder)}", markup=False)
-    where = _relative(result.folder)
+        console.print(f"go on   {command_name()} resume {relative(result.folder)}", markup=False)
+    where = relative(result.folder)
     if not result.is_shipped:
         console.print(f"not all of it is in MLflow yet: {command_name()} sync sends it", markup=False)
     if result.run_id:
@@ -87,10 +87,11 @@ def command_name() -> str:
         return "primer"
     if Path(sys.argv[0]).name == "__main__.py":
         return f"{sys.executable} -m primer"
-    return str(_relative(Path(sys.argv[0]).absolute()))
+    return str(relative(Path(sys.argv[0]).absolute()))
 
 
-def _relative(folder: Path) -> Path:
+def relative(folder: Path) -> Path:
+    """The path as seen from here, where it is below."""
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 

@@ -30,12 +30,22 @@ def changes_of(config: dict[str, Any], overrides: Sequence[str]) -> Changes:
     if not overrides:
         return {}
     secret = [override for override in overrides if _is_secret(override)]
-    before, after = (dict(_leaves(_composed(config, given))) for given in (secret, overrides))
-    keys = dict.fromkeys([*before, *after])
+    return differences(_composed(config, secret), _composed(config, overrides))
+
+
+def differences(before: dict[str, Any], after: dict[str, Any]) -> Changes:
+    """The keys that two configs differ in, secrets and what they are called left out.
+
+    >>> differences({"name": "a", "seed": 0, "net": {"bias": True}}, {"name": "b", "seed": 0, "net": {}})
+    {'net.bias': (True, Ellipsis)}
+    """
+    old, new = dict(_leaves(before)), dict(_leaves(after))
     return {
-        key: (before.get(key, ...), after.get(key, ...))
-        for key in keys
-        if before.get(key, ...) != after.get(key, ...) and key.partition(".")[0] not in ("name", "typed")
+        key: (old.get(key, ...), new.get(key, ...))
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key, ...) != new.get(key, ...)
+        and key.partition(".")[0] not in ("name", "typed")
+        and REDACTED not in (old.get(key), new.get(key))
     }
 
 
@@ -94,12 +104,13 @@ def check_changes(changes: Changes) -> None:
     """Raise ConfigError for what would change the past of a run."""
     wrong = {key: values for key, values in changes.items() if key not in (*FREE, *LENGTH)}
     if wrong:
-        told = ", ".join(f"{key} {_shown(old)} -> {_shown(new)}" for key, (old, new) in wrong.items())
+        told = ", ".join(f"{key} {told_value(old)} -> {told_value(new)}" for key, (old, new) in wrong.items())
         raise ConfigError(
             f"{told}: would change what was computed already; expected max_steps or max_epochs, "
             f"or --fork, which begins a new run from the checkpoint"
         )
 
 
-def _shown(value: Any) -> str:
+def told_value(value: Any) -> str:
+    """A value of a change in words."""
     return "nothing" if value is ... else shown(value)

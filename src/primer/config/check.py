@@ -40,16 +40,17 @@ NO_RELUS = ("leaky_relu", "gelu", "silu", "tanh")
 
 def check_keys(config: dict[str, Any], schemas: dict[str, type]) -> None:
     """Every part is there, and every value lies within the bounds of its key."""
-    _check_values(config, schema.Train, "")
+    check_values(config, schema.Train, "")
     for group, option in config["switches"].items():
         node, kind = config[group], schemas.get(group)
         if kind is None and not (isinstance(node, dict) and schema.TARGET in node):
             raise ConfigError(f"{group}={option}: expected a key {schema.TARGET}: package.Name in its file")
         if kind is not None:
-            _check_values(node, kind, f"{group}.")
+            check_values(node, kind, f"{group}.")
 
 
-def _check_values(node: dict[str, Any], kind: type, prefix: str) -> None:
+def check_values(node: dict[str, Any], kind: type, prefix: str) -> None:
+    """Every value of a schema's keys lies within its bounds."""
     for name, field in schema.fields_of(kind).items():
         value = node[name]
         is_list = isinstance(value, list)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from primer.config.check import check_fit, check_keys
 from primer.config.identity import run_name
 from primer.config.options import options
 from primer.config.schema import GROUPS
-from primer.errors import ConfigError
+from primer.errors import ConfigError, SweepError
+
+Trees = dict[tuple[tuple[str, str], ...], bytes]  # what Hydra composed for the chosen options
 
 
 def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> dict[str, Any]:
@@ -24,12 +27,50 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     >>> config["switches"]["activation"], config["optimizer"]["lr"], config["name"]
     ('custom_relu', 0.1, 'custom_relu lr=0.1 s0')
     """
+    return _compose(overrides, config_dir, {})
+
+
+def compose_all(
+    jobs: Sequence[Sequence[str]], *, config_dir: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """The config of each job of a sweep; Hydra composes once for each distinct choice of options.
+
+    Raises SweepError with a line for each thing that is wrong, and the numbers of its jobs.
+
+    >>> [config["seed"] for config in compose_all([["seed=0"], ["seed=1"]])]
+    [0, 1]
+    >>> compose_all([["seed=0"], ["seed=x"], ["seed=1", "net=none"]])
+    Traceback (most recent call last):
+    primer.errors.SweepError: job 1: seed=x: expected a whole number, at least 0 and below 2**63
+    job 2: net=none: no such option (options: manual, sequential, tensors, two_layer)
+    """
+    configs, wrong = [], dict[str, list[int]]()
+    trees: Trees = {}
+    for number, overrides in enumerate(jobs):
+        try:
+            configs.append(_compose(overrides, config_dir, trees))
+        except ConfigError as error:
+            wrong.setdefault(str(error), []).append(number)
+    if wrong:
+        raise SweepError("\n".join(f"{_jobs(numbers)}: {text}" for text, numbers in wrong.items()))
+    return configs
+
+
+def _jobs(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:3])) + (f" and {len(numbers) - 3} more" if len(numbers) > 3 else "")
+    return f"job{'s' if len(numbers) > 1 else ''} {shown}"
+
+
+def _compose(overrides: Sequence[str], config_dir: str | Path | None, trees: Trees) -> dict[str, Any]:
     # Here, since a worker, which reads a frozen config, need not pay Hydra's 0.2 s.
     from primer.config.composition import compose_tree, frozen, schemas_of
     from primer.config.overrides import read_overrides, set_key
 
     chosen, settings = read_overrides(overrides, config_dir)
-    tree, switches = compose_tree(chosen, config_dir)
+    key = tuple(sorted(chosen.items()))
+    if key not in trees:
+        trees[key] = pickle.dumps(compose_tree(chosen, config_dir))
+    tree, switches = pickle.loads(trees[key])  # a copy, six times as fast as copy.deepcopy (measured)
     for setting in settings:
         set_key(tree, setting, switches)
     directory = None if config_dir is None else str(Path(config_dir).absolute())

@@ -58,21 +58,28 @@ def schemas_of(tree: DictConfig) -> dict[str, type]:
 
 def frozen(tree: DictConfig, settings: Sequence[Override]) -> dict[str, Any]:
     """Plain data, every `${...}` replaced by what it refers to; raises ConfigError for a missing key."""
+    try:
+        plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(_fault_in_key(tree, settings) or str(error).splitlines()[0]) from None
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _fault_in_key(tree: DictConfig, settings: Sequence[Override]) -> str | None:
+    """The first key that is missing, or refers to nothing; what was typed is to blame first."""
     typed = {setting.key_or_group: setting.input_line for setting in settings}
-    keys = sorted(keys_of(tree), key=lambda key: key not in typed)  # what was typed is to blame first
-    for key in keys:
+    for key in sorted(keys_of(tree), key=lambda key: key not in typed):
         try:
             OmegaConf.select(tree, key, throw_on_missing=True)
         except MissingMandatoryValue:
             group, _, name = key.rpartition(".")
             fields = schema.fields_of(schemas_of(tree).get(group))
             help = f" ({fields[name].metadata['help']})" if name in fields else ""
-            raise ConfigError(f"{key}: missing; expected {key}=VALUE{help}") from None
+            return f"{key}: missing; expected {key}=VALUE{help}"
         except OmegaConfBaseException as error:
-            raise ConfigError(f"{shown(typed.get(key, key))}: {str(error).splitlines()[0]}") from None
-    plain = OmegaConf.to_container(tree, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+            return f"{shown(typed.get(key, key))}: {str(error).splitlines()[0]}"
+    return None
 
 
 def _fault_in_file(error: Exception, chosen: dict[str, str], config_dir: str | Path | None) -> str:

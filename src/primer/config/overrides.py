@@ -7,6 +7,7 @@ of a key is set here in what came out: `KEY=VALUE`, and for parts without a sche
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def read_overrides(
     return chosen, settings
 
 
+@functools.cache  # the jobs of a sweep share most of them
 def _parse(text: str) -> Override:
     try:
         override = OverridesParser.create().parse_override(text)

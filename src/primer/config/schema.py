@@ -212,6 +212,20 @@ class Off:
     """Nothing is sent to MLflow, which is not even imported; the run folder holds everything."""
 
 
+@dataclass
+class Local(Part):
+    """How the jobs of a sweep are run on this machine; a key of `hydra.launcher`, not of a run."""
+
+    workers: int | None = key("jobs at once; null: one for each GPU, else for each CPU", at_least=1)
+    gpus: list[int] | None = key("numbers of the GPUs that jobs share out; null: those there are", at_least=0)
+    jobs_per_gpu: int = key("jobs at once on one GPU", at_least=1)
+    on_failure: str = key("continue: the other jobs run; stop: none begins", one_of=("continue", "stop"))
+    retries: int = key("times that a job goes on after a failure, from its last checkpoint", at_least=0)
+    timeout_minutes: float | None = key("a job that takes longer has failed; null: none does", above=0)
+
+
+LAUNCHERS: dict[str, type] = {"local": Local}
+
 # What an option is typed by: one schema, where the options of a group share it.
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"bundled": Bundled, "table": Table, "synthetic": Synthetic},
@@ -242,6 +256,6 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=Train, package="_global_")
-    for group, schemas in SCHEMAS.items():
+    for group, schemas in {**SCHEMAS, "launcher": LAUNCHERS}.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)

@@ -1,4 +1,4 @@
-"""The courier: ships a run's journal to MLflow while it grows, off the training process.
+"""The courier: ships journals to MLflow while they grow, off the training process.
 
 Training never waits for it, and what it can't ship stays in the journal: it tries again, later and later,
 and `primer sync` does when the run is over.
@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from primer.redact import redacted_text
-from primer.stopping import StopSignal
-from primer.tracking.journal import Record
-from primer.tracking.shipment import Shipment
+from primer.stopping import Stopping
+from primer.tracking.shipment import Shipment, Stores
 from primer.tracking.trouble import FULL, reason_of
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
@@ -23,16 +23,25 @@ GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
 
 
 class Courier(threading.Thread):
-    """Ships one run folder until its journal's end has arrived, or until `abandon` is called."""
+    """Ships run folders to one store until each journal's end has arrived, or until `abandon` is called."""
 
-    def __init__(self, folder: Path, uri: str) -> None:
+    def __init__(self, uri: str, *folders: Path) -> None:
         super().__init__(name="courier", daemon=True)
         self.trouble: str | None = None  # what the last try failed of
-        self._shipment = Shipment(folder, uri)
+        self._stores = Stores(uri)
         self._uri = redacted_text(uri)
+        self.shipments = [Shipment(folder, uri, self._stores) for folder in folders]
         self._wake = threading.Event()
         self._is_over = self._has_warned = False
+        self._is_closed = bool(folders)  # no more will come
         self._succeeded_at = time.monotonic()
+
+    def add(self, folder: Path) -> Shipment:
+        """Ship one more folder, after those that are there."""
+        shipment = Shipment(folder, self._stores.uri, self._stores)
+        self.shipments = [*self.shipments, shipment]
+        self._wake.set()
+        return shipment
 
     @property
     def is_out_of_room(self) -> bool:
@@ -44,25 +53,33 @@ class Courier(threading.Thread):
         """Where the trouble is and what it is, in a line."""
         return f"{self._uri} {self.trouble}"
 
-    def finish(self, stop: StopSignal, end: Record, *, is_hurried: bool) -> bool:
-        """Wait for the journal's `end` to arrive, and say whether it did.
+    @property
+    def has_arrived(self) -> bool:
+        """Whether all of it is in the store."""
+        return all(shipment.has_arrived for shipment in self.shipments)
+
+    def finish(self, stop: Stopping, *, is_hurried: bool) -> bool:
+        """Wait for the journals' ends to arrive, and say whether they did; nothing is shipped any more then.
 
         Gives up at a signal, or when nothing arrives for a while.
         """
-        begun_at, num_signals = time.monotonic(), stop.num_received
-        is_absent = self.trouble is not None and self._shipment.run_id is None
-        is_hopeless = is_absent or self.is_out_of_room
-        within_s = HURRIED_S if is_hurried or is_hopeless else GIVE_UP_AFTER_S
-        self._shipment.end = end
+        self._is_closed = True
         self._wake.set()
-        while self.is_alive() and stop.num_received == num_signals:
-            since = begun_at if is_hurried else max(begun_at, self._succeeded_at)
-            if time.monotonic() - since > within_s:
-                break
-            self.join(0.05)
+        self.wait_for(self.shipments, stop, is_hurried=is_hurried)
         self._is_over = True
         self._wake.set()
-        return self._shipment.has_arrived
+        return self.has_arrived
+
+    def wait_for(self, shipments: Sequence[Shipment], stop: Stopping, *, is_hurried: bool) -> None:
+        """Wait for the ends of these journals to arrive, but not where nothing does."""
+        begun_at, num_signals = time.monotonic(), stop.num_received
+        is_absent = self.trouble is not None and self._stores.opened is None
+        within_s = HURRIED_S if is_hurried or is_absent or self.is_out_of_room else GIVE_UP_AFTER_S
+        while self.is_alive() and not all(shipment.has_arrived for shipment in shipments):
+            since = begun_at if is_hurried else max(begun_at, self._succeeded_at)
+            if time.monotonic() - since > within_s or stop.num_received != num_signals:
+                break
+            self.join(0.05)
 
     def abandon(self) -> None:
         """Ship nothing more: the question was wrong."""
@@ -72,17 +89,30 @@ class Courier(threading.Thread):
 
     def run(self) -> None:
         wait_s = SHIP_EVERY_S
-        while not self._is_over and not self._shipment.has_arrived:
-            try:
-                if self._shipment.advance():
-                    self._succeeded_at = time.monotonic()
-                wait_s, self.trouble = SHIP_EVERY_S, None
-            except Exception as error:  # a run is not lost because its record could not be sent
-                wait_s = min(LONGEST_WAIT_S, 2 * wait_s)
-                self._failed(error)
-            if not self._shipment.has_arrived:
+        while not self._is_over and not (self._is_closed and self.has_arrived):
+            has_failed = self._ship()
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s) if has_failed else SHIP_EVERY_S
+            if not (self._is_closed and self.has_arrived):
                 self._wake.wait(wait_s)
                 self._wake.clear()
+
+    def _ship(self) -> bool:
+        """Ship what is new of each folder; whether that failed."""
+        has_failed = False
+        for shipment in self.shipments:
+            if self._is_over or shipment.has_arrived:
+                continue
+            try:
+                if shipment.advance():
+                    self._succeeded_at = time.monotonic()
+            except Exception as error:  # a run is not lost because its record could not be sent
+                has_failed = True
+                self._failed(error)
+                if self._stores.opened is None:
+                    break  # the others would fail of the same
+        if not has_failed:
+            self.trouble = None
+        return has_failed
 
     def _failed(self, error: Exception) -> None:
         self.trouble = reason_of(error)

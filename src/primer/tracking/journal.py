@@ -5,7 +5,8 @@ One record a line: the CRC-32 of the text as 8 hex digits, a space, the record a
 step, value), so that shipping a journal twice doubles nothing.
 
     kind        written by  holds
-    run         controller  id, name, params, tags, time, cwd, uri, experiment: what to call it, and where
+    run         controller  id, name, params, tags, time, cwd, uri, experiment: what to call it, and where;
+                            job: of which sweep it is one; sweep: what one was asked for
     resume      controller  time, params, tags: another attempt begins
     data        worker      what it trains on; the question was sound from here on
     start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains
@@ -14,6 +15,8 @@ step, value), so that shipping a journal twice doubles nothing.
     alive       worker      time, where nothing else was written for a while
     warning     worker      message: the run goes on
     error       worker      type, message, traceback
+    job         controller  of a sweep: number, folder, config
+    tags        controller  tags
     end         controller  status, error, duration_s
 """
 

@@ -11,13 +11,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, sync
-from primer.tracking.tags import ERROR, SHIPPED, WARNING
+from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, WARNING
 
 if TYPE_CHECKING:
     from primer.tracking.store import Store
 
 ARTIFACTS = (
+    "multirun.yaml",
+    "sweep.csv",
+    "sweep.md",
     "config.yaml",
     "environment.json",
     "uncommitted.patch",
@@ -36,18 +40,35 @@ def id_of(folder: Path) -> str | None:
         return None
 
 
-class Shipment:
-    """Ships one run folder to the store at `uri`.
+class Stores:
+    """The store at a uri, opened when it is first needed; its module takes 1.5 s to import."""
 
-    Nothing is created or reopened there before the worker has said that its parts fit and training starts.
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self.opened: Store | None = None
+
+    def open(self) -> Store:
+        """The store."""
+        if self.opened is None:
+            from primer.tracking.store import Store
+
+            self.opened = Store(self.uri)
+        return self.opened
+
+
+class Shipment:
+    """Ships one run folder to the store at `uri`, which shipments may share.
+
+    Nothing is created or reopened there before the worker has said that its parts fit and training starts,
+    or a sweep that it has jobs.
     """
 
-    def __init__(self, folder: Path, uri: str) -> None:
+    def __init__(self, folder: Path, uri: str, stores: Stores | None = None) -> None:
         self.run_id: str | None = None
         self.has_arrived = False
         self.end: Record | None = None  # for a journal that had no room for it
         self._folder = folder
-        self._uri = uri
+        self._stores = stores or Stores(uri)
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
         self._store: Store | None = None
@@ -63,11 +84,11 @@ class Shipment:
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
         if "data" in kinds:
             import primer.tracking.store  # noqa: F401 - 1.5 s, while the worker imports torch
-        is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
+        is_begun = not kinds & {"run", "resume"} or kinds & {"start", "job", "end"}
         if not self._waiting or not is_begun:
             return False
         if self._store is None:
-            self._open_store()
+            self._store = self._stores.open()
         if self.run_id is None:
             self._find_or_create()
         if not self._waiting:
@@ -76,11 +97,6 @@ class Shipment:
         self.has_arrived = self._waiting[-1]["kind"] == "end"
         self._waiting = []
         return True
-
-    def _open_store(self) -> None:
-        from primer.tracking.store import Store
-
-        self._store = Store(self._uri)
 
     def _find_or_create(self) -> None:
         """Make the run known, or find it: by its id, and go on after what has arrived."""
@@ -92,7 +108,10 @@ class Shipment:
         if found and found[0].info.lifecycle_stage == "deleted":
             self.has_arrived, self._waiting = True, []  # somebody deleted it there: it stays so
             return
-        run_id = str(found[0].info.run_id) if found else self._store.create_run(self._experiment_id, header)
+        if found:
+            run_id = str(found[0].info.run_id)
+        else:
+            run_id = self._store.create_run(self._experiment_id, header, self._sweep_tags(header))
         shipped = found[0].data.tags.get(SHIPPED) if found else None
         if shipped and is_end_of_line(self._folder, int(shipped)):
             self._follower = Follower(self._folder, offset=int(shipped))
@@ -101,6 +120,20 @@ class Shipment:
             self._store.log_params(run_id, header["params"])
         (self._folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
         self.run_id = run_id
+
+    def _sweep_tags(self, header: Record) -> dict[str, str]:
+        """What ties a sweep's job to the sweep's own run, which is shipped before it."""
+        if "job" not in header:
+            return {}
+        assert self._store
+        found = self._store.find_runs(self._experiment_id, header["job"]["sweep"])
+        run_id = str(found[0].info.run_id) if found else None
+        folder = Path(header["job"]["folder"])
+        if run_id is None and (folder / JOURNAL).exists():
+            sweep = Shipment(folder, self._stores.uri, self._stores)
+            sweep.advance()
+            run_id = sweep.run_id
+        return {SWEEP: run_id, PARENT: run_id} if run_id else {}
 
     def _ship(self, records: list[Record]) -> None:
         """Bring records to the store, in their order but for points, which go together."""
@@ -144,7 +177,7 @@ def _tags_of(record: Record) -> dict[str, Any]:
         return {f"primer.{name}": str(record[name]) for name in ("num_params", "device", "num_threads")}
     if record["kind"] == "warning":
         return {WARNING: record["message"]}
-    if record["kind"] == "resume":
+    if record["kind"] in ("resume", "tags"):
         return dict(record["tags"])
     if record["kind"] == "end" and record["error"]:
         return {ERROR: record["error"]}

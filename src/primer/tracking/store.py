@@ -139,9 +139,9 @@ class Store:
             return None
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))
 
-    def create_run(self, experiment_id: str, header: Record) -> str:
+    def create_run(self, experiment_id: str, header: Record, extra_tags: dict[str, str]) -> str:
         """Create the run that a journal's first record describes; returns its id."""
-        tags = header["tags"] | {ID: header["id"]}
+        tags = header["tags"] | extra_tags | {ID: header["id"]}
         run = self.client.create_run(
             experiment_id, start_time=header["time"], run_name=header["name"], tags=tags
         )

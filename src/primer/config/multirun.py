@@ -1,0 +1,220 @@
+"""Hydra's side of a sweep: its config, its sweeper, and its conventions in the folders of the jobs."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from primer.config import schema
+from primer.config.check import check_values
+from primer.config.compose import compose
+from primer.config.options import conf_dir, user_dir
+from primer.config.wording import did_you_mean, shown
+from primer.errors import ConfigError
+
+NUMBER = "${hydra.job.num}"  # Hydra's own subdir
+Batch = Sequence[Sequence[str]]
+Launch = Callable[[Batch, int], list[float]]  # overrides of jobs and the first one's number: their values
+
+
+class Multirun:
+    """What `primer train -m OVERRIDES` asks of Hydra.
+
+    `launcher` is the chosen one's name and `settings` are its keys; `keys` are what is swept.
+    Raises ConfigError when the overrides make no sweep.
+    """
+
+    def __init__(self, overrides: Sequence[str], *, config_dir: str | Path | None = None) -> None:
+        self.overrides, self.config_dir = list(overrides), config_dir
+        self.keys = _swept(overrides)
+        words = list(overrides)
+        if config_dir is not None:
+            path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
+            words.append(f"hydra.searchpath=['{path}']")
+        schema.register()
+        with self._hydra() as loader:
+            try:
+                self._config = loader.load_configuration("train", words, RunMode.MULTIRUN)
+            except (HydraException, OmegaConfBaseException) as error:
+                raise ConfigError(_fault(error, overrides, config_dir)) from None
+        self.launcher = str(self._config.hydra.runtime.choices["hydra/launcher"])
+        settings = OmegaConf.to_container(self._config.hydra.launcher, resolve=True)
+        assert isinstance(settings, dict)
+        if self.launcher in schema.LAUNCHERS:
+            check_values(settings, schema.LAUNCHERS[self.launcher], "hydra.launcher.")  # type: ignore[arg-type]
+        self.settings = {str(key): value for key, value in settings.items() if key != schema.TARGET}
+        if self._config.hydra.job.chdir:
+            raise ConfigError("hydra.job.chdir=true: jobs run where the sweep was begun; expected false")
+        self.environment = {str(key): str(value) for key, value in self._config.hydra.job.env_set.items()}
+        self._callbacks = _callbacks(self._config)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _hydra(self) -> Iterator[Any]:
+        """Hydra's config loader; a program that calls us and uses Hydra itself keeps its own."""
+        outer = GlobalHydra.instance().hydra
+        GlobalHydra.instance().clear()
+        try:
+            with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="primer"):
+                own = GlobalHydra.instance().hydra
+                assert own
+                yield own.config_loader
+        finally:
+            GlobalHydra.instance().hydra = outer
+
+    def place(self, folder: Path) -> None:
+        """Let Hydra know the sweep's folder."""
+        with read_write(self._config), open_dict(self._config):
+            self._config.hydra.sweep.dir = str(folder)
+
+    @property
+    def folder(self) -> Path | None:
+        """The sweep's folder, where one was asked for."""
+        is_asked = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in self.overrides)
+        return Path(str(self._config.hydra.sweep.dir)).absolute() if is_asked else None
+
+    def sweep(self, launch: Launch) -> None:
+        """Let Hydra's sweeper make batches of jobs, which `launch` runs, until it has no more."""
+        with self._hydra() as loader:
+            self._callbacks.on_multirun_start(config=self._config, config_name="train")
+            context = HydraContext(config_loader=loader, callbacks=self._callbacks)
+            sweeper = Plugins.instance().instantiate_sweeper(
+                config=self._config, hydra_context=context, task_function=Task(launch)
+            )
+            if hasattr(sweeper, "max_batch_size"):
+                sweeper.max_batch_size = None  # the launcher has slots, and a plan of all jobs
+            # primer's launcher checks every config of a batch itself, ten times as fast
+            sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
+            words = [text for text in self.overrides if not text.lstrip("+~").startswith("hydra")]
+            sweeper.sweep(arguments=words)
+            self._callbacks.on_multirun_end(config=self._config, config_name="train")
+
+    def subdir(self, number: int, config: dict[str, Any]) -> str:
+        """The name of a job's folder below the sweep's."""
+        node = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)
+        assert isinstance(node, dict)
+        if node["subdir"] == NUMBER:
+            return str(number)
+        return str(OmegaConf.select(self._job(number, config), "hydra.sweep.subdir"))
+
+    def _job(self, number: int, config: dict[str, Any]) -> DictConfig:
+        job: DictConfig = pickle.loads(pickle.dumps(self._config))
+        task = {key: value for key, value in config.items() if key not in ("switches", "typed")}
+        words = config["typed"]["overrides"]
+        with read_write(job), open_dict(job):
+            OmegaConf.set_struct(job, False)
+            for key, value in task.items():
+                job[key] = value
+            job.hydra.job.num, job.hydra.job.id = number, str(number)
+            job.hydra.overrides.task = words
+            job.hydra.job.override_dirname = ",".join(sorted(words))
+        return job
+
+    def begin_job(self, number: int, config: dict[str, Any], folder: Path) -> DictConfig:
+        """Write Hydra's own files into a job's folder, and tell the callbacks."""
+        job = self._job(number, config)
+        with read_write(job), open_dict(job):
+            job.hydra.runtime.output_dir = str(folder)
+        if job.hydra.output_subdir is not None:
+            place = folder / str(job.hydra.output_subdir)
+            place.mkdir(exist_ok=True)
+            task = {key: value for key, value in job.items() if key != "hydra"}
+            OmegaConf.save(OmegaConf.create(task), place / "config.yaml")
+            OmegaConf.save(OmegaConf.create({"hydra": job.hydra}), place / "hydra.yaml")
+            OmegaConf.save(job.hydra.overrides.task, place / "overrides.yaml")
+        with self._told(job):
+            self._callbacks.on_job_start(config=job, task_function=None)
+        return job
+
+    def end_job(self, job: DictConfig, value: float | None, error: Exception | None) -> None:
+        """Tell the callbacks what a job came to."""
+        words = list(job.hydra.overrides.task)
+        returned = JobReturn(words, cfg=job, hydra_cfg=job, working_dir=str(Path.cwd()), task_name="primer")
+        returned.status = JobStatus.FAILED if error else JobStatus.COMPLETED
+        returned.return_value = error or value
+        with self._told(job):
+            self._callbacks.on_job_end(config=job, job_return=returned)
+
+    @contextmanager
+    def _told(self, job: DictConfig) -> Iterator[None]:
+        with self._lock:
+            before = HydraConfig.instance().cfg
+            HydraConfig.instance().cfg = job  # type: ignore[assignment]
+            try:
+                yield
+            finally:
+                HydraConfig.instance().cfg = before
+
+
+class Task:
+    """What a launcher runs: a batch for primer's own, one job for another."""
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+
+    def launch(self, batch: Batch, first: int) -> list[JobReturn]:
+        """Run a batch; a job that failed has the value NaN, so that a search goes on."""
+        values = self._launch(batch, first)
+        return [
+            JobReturn(list(words), status=JobStatus.COMPLETED, _return_value=value)
+            for words, value in zip(batch, values, strict=True)
+        ]
+
+    def __call__(self, config: DictConfig) -> float:
+        """One job, whose config Hydra has composed."""
+        job = HydraConfig.get()
+        return self._launch([list(job.overrides.task)], job.job.num)[0]
+
+
+def _callbacks(config: DictConfig) -> Any:
+    from hydra._internal.callbacks import Callbacks
+
+    return Callbacks(config)
+
+
+def _swept(overrides: Sequence[str]) -> list[str]:
+    """The keys that several values are given for."""
+    keys = []
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except (HydraException, RecursionError):
+            compose([text])  # which says what is wrong with it
+            raise ConfigError(f"{shown(text)}: can't be read") from None
+        if override.is_sweep_override():
+            keys.append(override.key_or_group)
+    return keys
+
+
+def _fault(error: Exception, overrides: Sequence[str], config_dir: str | Path | None) -> str:
+    """What is wrong: with an override of a run, said as for a single one; else with one of Hydra's own."""
+    parsed = [OverridesParser.create().parse_override(text) for text in overrides]
+    single = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
+    compose([text for text in single if not text.lstrip("+~").startswith("hydra")], config_dir=config_dir)
+    text = f"{error}\n{error.__cause__ or ''}".strip()
+    absent = re.search(r"Could not find '(hydra/\w+)/([^']+)'", text)
+    if absent:
+        return f"{absent[1]}={absent[2]}: no such option"
+    key = re.search(r"hydra\.launcher\.(\w+)", text)
+    names = sorted(
+        {name for kind in schema.LAUNCHERS.values() for name in schema.fields_of(kind)} - {"_target_"}
+    )
+    if key and key[1] not in names:
+        return f"hydra.launcher.{key[1]}: no such key{did_you_mean(key[1], names, 'hydra.launcher.')}"
+    return " ".join(text.split("\n")[:2])

@@ -1,0 +1,91 @@
+"""Slots that pull jobs until there are no more: threads of the controller, each with one worker at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from primer.result import RunResult
+from primer.stopping import Stopping
+from primer.sweep.plan import Job
+
+POLL_S = 0.1  # chosen: between two looks at signals and the table
+Run = Callable[[Job, "Slot"], RunResult]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one job at a time: its share of the CPUs and, where there are some, its GPU."""
+
+    number: int
+    num_threads: int
+    gpu: int | None
+
+
+def num_cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def slots_of(settings: dict[str, Any], gpus: list[int], num_jobs: int) -> list[Slot]:
+    """The slots of this machine: workers x threads = CPUs, and each GPU in `jobs_per_gpu` of them.
+
+    >>> settings = {"workers": None, "jobs_per_gpu": 2}
+    >>> [slot.gpu for slot in slots_of(settings, [0, 1], num_jobs=9)]
+    [0, 1, 0, 1]
+    """
+    at_once = len(gpus) * settings["jobs_per_gpu"] if gpus else num_cpus()
+    num_slots = max(1, min(settings["workers"] or at_once, num_jobs))
+    num_threads = max(1, num_cpus() // num_slots)
+    return [
+        Slot(number, num_threads, gpus[number % len(gpus)] if gpus else None) for number in range(num_slots)
+    ]
+
+
+class Executor:
+    """Runs jobs in slots; `run` takes one and its slot, and says what it came to."""
+
+    def __init__(self, slots: list[Slot], run: Run, stop: Stopping, *, stops_at_failure: bool) -> None:
+        self._slots, self._run, self._stop = slots, run, stop
+        self._stops_at_failure = stops_at_failure
+        self._has_failed = False
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+
+    def work(self, jobs: Iterator[Job], refresh: Callable[[], None]) -> dict[int, RunResult]:
+        """Run the jobs, in the order they come, and return what those came to that were begun, by number.
+
+        `jobs` is asked for the next one when a slot is free; `refresh` is called all along.
+        """
+        done: dict[int, RunResult] = {}
+        threads = [
+            threading.Thread(target=self._fill, args=(slot, jobs, done), name=f"slot {slot.number}")
+            for slot in self._slots
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            refresh()
+            time.sleep(POLL_S)
+        refresh()
+        if self._error:
+            raise self._error
+        return done
+
+    def _fill(self, slot: Slot, jobs: Iterator[Job], done: dict[int, RunResult]) -> None:
+        try:
+            while (job := self._next(jobs)) is not None:
+                result = self._run(job, slot)
+                done[job.number] = result
+                self._has_failed |= result.status == "FAILED"
+        except BaseException as error:  # raised again where the sweep was begun
+            self._error = self._error or error
+
+    def _next(self, jobs: Iterator[Job]) -> Job | None:
+        with self._lock:
+            is_over = self._error or self._stop.received or (self._has_failed and self._stops_at_failure)
+            return None if is_over else next(jobs, None)

@@ -1,0 +1,118 @@
+"""How a sweep ends: its journal's last records, its summary in MLflow, and what the caller is given."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from primer.ending import Ending
+from primer.leaving import write_end
+from primer.result import RunResult
+from primer.run import result_of
+from primer.sweep import ledger
+from primer.sweep.plan import Job
+from primer.sweep.result import SweepResult
+from primer.sweep.sweep import Sweep, objective
+from primer.tracking.curves import last_values
+from primer.tracking.journal import Journal, first_record, read
+from primer.tracking.shipment import id_of
+
+MAX_NOTE = 5000  # characters: a page that is read, not scrolled
+COUNTS, NOTE = "primer.counts", "mlflow.note.content"
+
+
+def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> SweepResult:
+    """Write down how a sweep ended, see it into MLflow, and return what it came to."""
+    folder, stop = sweep.folder, sweep.stop
+    jobs = ledger.jobs_in(folder)
+    sweep.wait_for_jobs(is_hurried=stop.received is not None)
+    found = results_of(jobs, results)
+    statuses = [result.status if result else ledger.WAITING for result in found]
+    counts = ledger.told(ledger.counts_of(statuses))
+    ending = _ending(statuses, counts, stop.received)
+    _write_summary(folder, jobs, found, counts)
+    end = write_end(folder, ending, duration_s)
+    is_shipped = sweep.finish(end, is_hurried=ending.status == "KILLED")
+    return SweepResult(
+        name=(first_record(folder) or {})["name"],
+        status=ending.status,
+        exit_code=ending.exit_code,
+        run_id=id_of(folder),
+        folder=folder,
+        duration_s=duration_s,
+        jobs=tuple(found),
+        is_shipped=is_shipped,
+    )
+
+
+def _ending(statuses: list[str], counts: str, signal: int | None) -> Ending:
+    if signal is not None:
+        return Ending("KILLED", 128 + signal, counts)
+    if any(status != "FINISHED" for status in statuses):
+        return Ending("FAILED", 1, counts)
+    return Ending("FINISHED", 0)
+
+
+def results_of(jobs: Sequence[Job], results: dict[int, RunResult]) -> list[RunResult | None]:
+    """What each job came to; None for one that has no end."""
+    return [_result(job, results.get(job.number)) for job in jobs]
+
+
+def _result(job: Job, result: RunResult | None) -> RunResult | None:
+    """What a job came to: in this attempt of the sweep, or in one before."""
+    if result is None:
+        state = ledger.state_of(job)
+        if state["status"] in (ledger.WAITING, ledger.RUNNING):
+            return None
+        ending = Ending(state["status"], 0 if state["status"] == "FINISHED" else 1, state["error"])
+        return result_of(job.folder, job.config, ending, state["duration_s"])
+    metrics, run_id = last_values(read(job.folder)), id_of(job.folder)
+    return RunResult(**{**vars(result), "metrics": metrics, "run_id": run_id})
+
+
+def _write_summary(folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str) -> None:
+    """`sweep.csv`, one row a job, and `sweep.md`, which is the note on the sweep's page in MLflow, too."""
+    rows = [_row(job, result) for job, result in zip(jobs, found, strict=True)]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with (folder / "sweep.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    note = _note(jobs, found, counts)
+    (folder / "sweep.md").write_text(note)
+    with Journal(folder) as journal:
+        journal.write("tags", tags={COUNTS: counts, NOTE: note[:MAX_NOTE]})
+
+
+def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
+    row: dict[str, Any] = {"job": job.number, "name": job.config["name"], "status": ledger.WAITING}
+    if result:
+        row |= {"status": result.status, "duration_s": round(result.duration_s, 3)}
+        row |= {"error": result.error, "run_id": result.run_id, **result.metrics}
+    return row
+
+
+def _note(jobs: list[Job], found: list[RunResult | None], counts: str) -> str:
+    metric = jobs[0].config["monitor"]
+    values = [None if result is None else objective(result, jobs[0].config) for result in found]
+    lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
+    order = sorted(range(len(jobs)), key=lambda index: (values[index] is None, _rank(metric, values[index])))
+    best = found[order[0]]
+    if best is not None and best.status == "FINISHED":
+        link = f"[{best.name}](#/experiments/0/runs/{best.run_id})" if best.run_id else best.name
+        lines.insert(1, f"\nbest {metric}: {values[order[0]]:.5g}, of {link}")
+    for index in order:
+        result, value = found[index], values[index]
+        shown = "" if value is None else f"{value:.5g}"
+        status, error = (result.status, result.error or "") if result else (ledger.WAITING, "")
+        lines.append(
+            f"| {jobs[index].number} | {jobs[index].config['name']} | {status} | {shown} | {error} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _rank(metric: str, value: float | None) -> float:
+    is_better_higher = metric.rpartition("/")[2] in ("accuracy", "f1", "r2")
+    return 0.0 if value is None else -value if is_better_higher else value

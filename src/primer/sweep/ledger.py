@@ -1,0 +1,118 @@
+"""The ledger: a sweep's own journal, which names its jobs; how a job stands is in the job's own journal.
+
+So nothing is written down twice, and whatever dies, the two can't disagree. The sweep is a run in MLflow,
+too, the parent of its jobs, and its journal is shipped and settled as any run's.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from primer.folder import source_tags, write_facts
+from primer.redact import redacted, redacted_text
+from primer.sweep.plan import Job
+from primer.tracking import tags
+from primer.tracking.facts import host
+from primer.tracking.journal import Journal, Record, first_record, last_record, read, reserve_room
+from primer.tracking.uri import uri_of
+
+WAITING, RUNNING = "waiting", "RUNNING"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What a sweep was asked for."""
+
+    overrides: list[str]
+    config_dir: str | None
+    keys: list[str]
+
+
+def create(folder: Path, name: str, definition: Definition, jobs: Sequence[Job], digest: str) -> None:
+    """Begin the ledger of a sweep with its first jobs."""
+    write_facts(folder)
+    reserve_room(folder)
+    tracking = jobs[0].config["tracking"]
+    with Journal(folder) as journal:
+        journal.write(
+            "run",
+            id=uuid.uuid4().hex,
+            name=name,
+            time=time.time_ns() // 1_000_000,
+            cwd=str(Path.cwd()),
+            experiment=tracking.get("experiment"),
+            uri=redacted_text(uri_of(jobs[0].config)) if tracking else None,
+            params={},
+            tags={tags.FOLDER: str(folder), tags.HOST: host(), **source_tags()},
+            sweep={"definition": digest, **vars(definition)},
+        )
+    add(folder, jobs)
+
+
+def add(folder: Path, jobs: Iterable[Job]) -> None:
+    """Write down jobs before any of them begins."""
+    with Journal(folder) as journal:
+        for job in jobs:
+            place = str(job.folder.relative_to(folder))
+            journal.write("job", number=job.number, folder=place, config=redacted(job.config))
+
+
+def definition_in(folder: Path) -> tuple[Definition, str] | None:
+    """What the sweep of a folder was asked for, and its digest; None where it is no sweep's."""
+    header = first_record(folder)
+    if header is None or "definition" not in header.get("sweep", {}):
+        return None
+    asked = dict(header["sweep"])
+    digest = asked.pop("definition")
+    return Definition(**asked), digest
+
+
+def jobs_in(folder: Path) -> list[Job]:
+    """The jobs of a sweep, in the order of their numbers."""
+    return [
+        Job(record["number"], folder / record["folder"], record["config"])
+        for record in read(folder)
+        if record["kind"] == "job"
+    ]
+
+
+def state_of(job: Job) -> Record:
+    """How a job stands: `status` waiting, RUNNING or how it ended, with `error` and `duration_s`."""
+    try:
+        last = last_record(job.folder)
+    except OSError:
+        last = None
+    if last is None:
+        return {"status": WAITING, "error": None, "duration_s": 0.0}
+    return last if last["kind"] == "end" else {"status": RUNNING, "error": None, "duration_s": 0.0}
+
+
+def counts_of(statuses: Iterable[str]) -> dict[str, int]:
+    """How many jobs stand where, in the order of a table.
+
+    >>> counts_of(["FINISHED", "waiting", "FINISHED"])
+    {'FINISHED': 2, 'waiting': 1}
+    """
+    found = list(statuses)
+    order = ("FINISHED", "FAILED", "KILLED", RUNNING, WAITING)
+    return {status: found.count(status) for status in order if status in found}
+
+
+def told(counts: dict[str, int]) -> str:
+    """The counts in words.
+
+    >>> told({"FINISHED": 2, "waiting": 1})
+    '2 FINISHED, 1 waiting'
+    """
+    return ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
+def origin_of(folder: Path, number: int) -> dict[str, Any]:
+    """What a job's own journal says of its sweep."""
+    header = first_record(folder) or {}
+    return {"sweep": header["id"], "folder": str(folder), "number": number}

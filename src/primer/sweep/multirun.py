@@ -1,0 +1,152 @@
+"""`primer train -m OVERRIDES`: Hydra's sweeper makes the jobs, this runs them and says what came of them."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from primer.config.multirun import Multirun
+from primer.errors import RunError, UsageError
+from primer.finding import sweep_folders
+from primer.folder import create_folder, discard, held, is_running
+from primer.result import RunResult
+from primer.stopping import StopSignal
+from primer.sweep import ledger
+from primer.sweep.finish import finish
+from primer.sweep.forkserver import warm_up
+from primer.sweep.ledger import Definition
+from primer.sweep.plan import Job, definition_of, plan
+from primer.sweep.result import SweepResult
+from primer.sweep.sweep import Hooks, Sweep, objective
+from primer.sync import tidy_up
+from primer.tracking.facts import host
+
+
+class _Over(Exception):
+    """No more jobs: a signal came, or one failed under on_failure=stop."""
+
+
+def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
+    """Run a sweep, as `primer train -m OVERRIDES` does, and return what it came to.
+
+    Keys with several values (`seed=range(5)`, `optimizer=sgd,adam`) make a job for each combination. Raises
+    SweepError with everything that is wrong with any job before the first one starts.
+
+    >>> result = sweep("activation=relu,custom_relu", "seed=range(5)")  # doctest: +SKIP
+    >>> result.frame().groupby("activation")["best/val/loss"].mean()  # doctest: +SKIP
+    """
+    asked = Multirun(overrides, config_dir=config_dir)
+    with StopSignal() as stop:
+        stop.defer()
+        folder = _create(asked)
+        with held(folder):
+            try:
+                return _Launch(asked, folder, stop).run()
+            except UsageError:
+                discard(folder)
+                raise
+
+
+def _create(asked: Multirun) -> Path:
+    """The sweep's folder: as asked for and new, or below outputs."""
+    folder = asked.folder
+    if folder is None:
+        folder = create_folder(",".join(asked.keys) or "sweep")
+    else:
+        if folder.exists() and any(folder.iterdir()):
+            raise UsageError(
+                f"hydra.sweep.dir={folder}: is there already; expected a new folder "
+                f"(primer resume {folder} goes on with a sweep that was stopped)"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    asked.place(folder)
+    return folder
+
+
+class _Launch:
+    """One call of `sweep`: batches of jobs, as Hydra's sweeper makes them."""
+
+    def __init__(self, asked: Multirun, folder: Path, stop: StopSignal) -> None:
+        self._asked, self._folder, self._stop = asked, folder, stop
+        self._begun_at = time.monotonic()
+        self._sweep = Sweep(folder, asked.settings, stop, asked.environment)
+        self._results: dict[int, RunResult] = {}
+
+    def run(self) -> SweepResult:
+        """Run all batches, and end the sweep."""
+        with suppress(_Over):
+            self._asked.sweep(self._launch)
+        return finish(self._sweep, self._results, time.monotonic() - self._begun_at)
+
+    def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
+        asked = self._asked
+        jobs = plan(
+            batch,
+            first=first,
+            folder=self._folder,
+            subdir=asked.subdir,
+            switched=asked.keys,
+            config_dir=asked.config_dir,
+        )
+        if first == 0:
+            self._begin(jobs)
+        else:
+            ledger.add(self._folder, jobs)
+        results = self._sweep.run(jobs, len(jobs), hooks_of(asked))
+        self._results |= results
+        has_failed = any(result.status != "FINISHED" for result in results.values())
+        if self._stop.received or (has_failed and asked.settings["on_failure"] == "stop"):
+            raise _Over
+        return [value_of(results[job.number], job.config) for job in jobs]
+
+    def _begin(self, jobs: list[Job]) -> None:
+        asked = self._asked
+        warm_up()  # only now: where the question was wrong, no process is left to import torch
+        digest = definition_of(jobs)
+        for other in sweep_folders():
+            _tell_unfinished(other, digest)
+        directory = None if asked.config_dir is None else str(Path(asked.config_dir).absolute())
+        typed = [text.partition("=")[2] for text in asked.overrides if text.startswith("name=")]
+        name = typed[-1] if typed else ",".join(asked.keys) or jobs[0].config["name"]
+        ledger.create(self._folder, name, Definition(asked.overrides, directory, asked.keys), jobs, digest)
+        is_tracking = jobs[0].config["switches"]["tracking"] != "off"
+        Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
+
+
+def _tell_unfinished(folder: Path, digest: str) -> None:
+    found = ledger.definition_in(folder)
+    if found is None or found[1] != digest or is_running(folder, host()):
+        return
+    counts = ledger.counts_of(ledger.state_of(job)["status"] for job in ledger.jobs_in(folder))
+    if set(counts) - {"FINISHED", "FAILED"}:
+        place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+        print(
+            f"primer: a sweep of the same jobs is unfinished ({ledger.told(counts)}); this is a new one, and "
+            f"primer resume {place} goes on with the other",
+            file=sys.stderr,
+        )
+
+
+def hooks_of(asked: Multirun) -> Hooks:
+    """What Hydra is told of each job."""
+
+    def begin(job: Job) -> Any:
+        return asked.begin_job(job.number, job.config, job.folder)
+
+    def end(job: Job, begun: Any, result: RunResult) -> None:
+        error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
+        asked.end_job(begun, objective(result, job.config), error)
+
+    return begin, end
+
+
+def value_of(result: RunResult, config: dict[str, Any]) -> float:
+    """What a sweeper is told of a job: its objective; NaN for one that failed, so that a search goes on."""
+    value = objective(result, config)
+    return math.nan if value is None or result.status != "FINISHED" else value

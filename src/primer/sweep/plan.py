@@ -1,0 +1,61 @@
+"""The plan of a sweep: every job's config, checked before the first one starts, its number and its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from primer.config import compose_all, config_hash, run_name
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep: its number, its frozen config, and the folder it has to itself."""
+
+    number: int
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """What it computes: equal for two jobs that differ in where and how they are kept alone."""
+        return config_hash(self.config)
+
+
+def plan(
+    overrides: Sequence[Sequence[str]],
+    *,
+    first: int,
+    folder: Path,
+    subdir: Callable[[int, dict[str, Any]], str],
+    switched: Iterable[str],
+    config_dir: str | Path | None = None,
+) -> list[Job]:
+    """The jobs that these overrides ask for, numbered from `first`; each named by the keys `switched`.
+
+    Raises SweepError with all that is wrong with any of them.
+    """
+    jobs, taken = [], set[str]()
+    keys = set(switched)
+    for number, config in enumerate(compose_all(overrides, config_dir=config_dir), start=first):
+        typed = [text for text in config["typed"]["overrides"] if _key(text) in keys]
+        config["name"] = run_name(typed or config["typed"]["overrides"], config)
+        name = subdir(number, config)
+        while name in taken:  # a subdir that leaves out what differs
+            name = f"{name}-{number}"
+        taken.add(name)
+        jobs.append(Job(number, folder / name, config))
+    return jobs
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def definition_of(jobs: Iterable[Job]) -> str:
+    """16 hex digits that are equal for two sweeps of the same jobs in the same order."""
+    return hashlib.sha256(json.dumps([job.identity for job in jobs]).encode()).hexdigest()[:16]

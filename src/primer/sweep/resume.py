@@ -1,0 +1,114 @@
+"""`primer resume SWEEP`: go on with the jobs that have no end of their own, in their own runs and folders."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from primer.config import compose_all
+from primer.config.changes import differences, told_value
+from primer.config.multirun import Multirun
+from primer.config.wording import shown
+from primer.errors import ConfigError, UsageError
+from primer.finding import check_original, check_place
+from primer.folder import held, source_tags
+from primer.result import RunResult
+from primer.stopping import StopSignal
+from primer.sweep import ledger
+from primer.sweep.finish import finish, results_of
+from primer.sweep.forkserver import warm_up
+from primer.sweep.job import LOCK_WITHIN_S
+from primer.sweep.multirun import hooks_of
+from primer.sweep.plan import Job
+from primer.sweep.result import SweepResult
+from primer.sweep.sweep import Sweep
+from primer.tracking.journal import Journal, Record, reserve_room
+from primer.tracking.shipment import id_of
+
+MAX_TOLD = 3  # differences that an error names
+
+
+def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepResult:
+    """Go on with a sweep, as `primer resume SWEEP` does, and return what it came to.
+
+    Jobs that are FINISHED are left alone; with `failed`, those that have FAILED go on, too, from their last
+    checkpoint. Only keys of `hydra.launcher` may be overridden. Raises ConfigError where the same overrides
+    would make other jobs by now, and UsageError for a sweep that still runs.
+    """
+    check_original(folder)
+    check_place(folder)
+    found = ledger.definition_in(folder)
+    if found is None:
+        raise UsageError(f"{folder}: its ledger does not begin with what the sweep was asked for")
+    definition, _ = found
+    _check_overrides(overrides)
+    with held(folder, within_s=LOCK_WITHIN_S), StopSignal() as stop:
+        stop.defer()
+        jobs = ledger.jobs_in(folder)
+        states = [ledger.state_of(job) for job in jobs]
+        left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
+        if not left:
+            return _nothing_to_do(folder, states, jobs)
+        asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
+        asked.place(folder)
+        _check_definition(left)
+        begun_at = time.monotonic()
+        warm_up()
+        reserve_room(folder)
+        with Journal(folder) as journal:
+            now = time.time_ns() // 1_000_000
+            journal.write("resume", time=now, params={}, tags=source_tags())
+        sweep = Sweep(folder, asked.settings, stop, asked.environment)
+        results = sweep.run(left, len(left), hooks_of(asked))
+        return finish(sweep, results, time.monotonic() - begun_at)
+
+
+def _is_left(state: Record, *, failed: bool) -> bool:
+    done = ("FINISHED",) if failed else ("FINISHED", "FAILED")
+    return state["status"] not in done
+
+
+def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) -> SweepResult:
+    statuses = [state["status"] for state in states]
+    hint = "; --failed goes on with those that failed" if "FAILED" in statuses else ""
+    counts = ledger.told(ledger.counts_of(statuses))
+    print(f"primer: {folder}: {counts}, nothing was trained{hint}", file=sys.stderr)
+    results: list[RunResult | None] = results_of(jobs, {})
+    has_failed = "FAILED" in statuses
+    return SweepResult(
+        name=folder.name,
+        status="FAILED" if has_failed else "FINISHED",
+        exit_code=int(has_failed),
+        run_id=id_of(folder),
+        folder=folder,
+        duration_s=0.0,
+        jobs=tuple(results),
+    )
+
+
+def _check_overrides(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        if not re.match(r"\+*hydra\.launcher\.", text):
+            raise ConfigError(
+                f"{shown(text)}: would change the jobs of the sweep; expected hydra.launcher.KEY=VALUE, or a "
+                "new sweep: primer train -m"
+            )
+
+
+def _check_definition(jobs: Sequence[Job]) -> None:
+    """Raise ConfigError where the jobs' overrides make other configs by now, as when an option was edited."""
+    typed = [job.config["typed"] for job in jobs]
+    configs = compose_all([each["overrides"] for each in typed], config_dir=typed[0]["config_dir"])
+    changed: dict[str, tuple[object, object]] = {}
+    for job, config in zip(jobs, configs, strict=True):
+        changed |= differences(job.config, config)
+    if changed:
+        words = [f"{key} {told_value(old)} -> {told_value(new)}" for key, (old, new) in changed.items()]
+        more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
+        raise ConfigError(
+            f"{', '.join(words[:MAX_TOLD])}{more}: the sweep's jobs were others when it was begun; expected "
+            "the options as they were, or a new sweep: primer train -m"
+        )

@@ -1,0 +1,70 @@
+"""What a sweep came to, for the person who started it: every job in a line, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from primer.result import RunResult
+from primer.summary import command_name, relative, where_to_look
+from primer.sweep import ledger
+from primer.sweep.plan import Job
+from primer.sweep.result import SweepResult
+from primer.sweep.sweep import objective
+
+COLOURS = {"FINISHED": "green", "FAILED": "red"}
+
+
+def show(result: SweepResult) -> None:
+    """Print the end of a sweep to standard output."""
+    console = Console(highlight=False, soft_wrap=True)
+    jobs = ledger.jobs_in(result.folder)
+    console.print(_table(jobs, result.jobs))
+    for line in _failures(jobs, result.jobs):
+        console.print(line, markup=False)
+    statuses = [job.status if job else ledger.WAITING for job in result.jobs]
+    console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
+    counts = ledger.told(ledger.counts_of(statuses))
+    console.print(f" in {result.duration_s:.1f} s: {result.name} ({counts})", markup=False)
+    where = relative(result.folder)
+    is_open = any(status not in ("FINISHED", "FAILED") for status in statuses)
+    failed = "" if is_open or "FAILED" not in statuses else " --failed"
+    if result.exit_code:
+        console.print(f"go on   {command_name()} resume {where}{failed}", markup=False)
+    if not result.is_shipped:
+        console.print(f"not all of it is in MLflow yet: {command_name()} sync sends it", markup=False)
+    if result.run_id:
+        console.print(f"run     {result.run_id}")
+    console.print(f"folder  {where}", markup=False)
+    first = next((job for job in result.jobs if job), None)
+    if result.run_id and first:
+        console.print(f"look    {where_to_look(first)}", markup=False)
+
+
+def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    metric = jobs[0].config["monitor"]
+    for column in ("job", "name", "status", "seconds", metric):
+        is_number = column in ("job", "seconds", metric)
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    for job, result in zip(jobs, results, strict=True):
+        name = Text(job.config["name"])
+        if result is None:
+            table.add_row(str(job.number), name, ledger.WAITING)
+            continue
+        value = objective(result, job.config)
+        status = Text(result.status, style=COLOURS.get(result.status, "yellow"))
+        shown = "" if value is None else f"{value:.5g}"
+        table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", shown)
+    return table
+
+
+def _failures(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Iterator[str]:
+    """What failed of what, and where it is told at length."""
+    for job, result in zip(jobs, results, strict=True):
+        if result is not None and result.error:
+            log = relative(result.folder / "worker.log")
+            yield f"job {job.number}  {result.status}: {result.error}  ({log})"

@@ -1,0 +1,114 @@
+"""The controller of a sweep: jobs in slots, one courier for all, one table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from primer.result import RunResult
+from primer.stopping import StopSignal
+from primer.sweep import ledger
+from primer.sweep.executor import Executor, Slot, slots_of
+from primer.sweep.gpus import visible_gpus
+from primer.sweep.job import JobMeans, JobStop, run_job
+from primer.sweep.plan import Job
+from primer.sweep.table import SweepTable
+from primer.tracking.courier import Courier
+from primer.tracking.journal import Record
+from primer.tracking.shipment import Shipment
+from primer.tracking.uri import uri_of
+
+Hooks = tuple[Callable[[Job], Any], Callable[[Job, Any, RunResult], Any]]
+
+
+class Sweep:
+    """One sweep at work in its folder, which is held; `settings` are the keys of `hydra.launcher`."""
+
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], stop: StopSignal, environment: dict[str, str]
+    ) -> None:
+        self.folder, self.settings, self.stop = folder, settings, stop
+        self.environment = environment
+        self._couriers: dict[str, Courier] = {}
+        self._shipment: Shipment | None = None
+
+    def run(self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks) -> dict[int, RunResult]:
+        """Run jobs and return what those came to that were begun, by number.
+
+        `hooks` are called in a job's slot when it begins, and when it has ended with what the first gave.
+        """
+        gpus = self.settings["gpus"] if self.settings["gpus"] is not None else visible_gpus()
+        slots = slots_of(self.settings, gpus, num_jobs)
+        with SweepTable(num_jobs, len(slots)) as table:
+
+            def run(job: Job, slot: Slot) -> RunResult:
+                return self._run(job, slot, table, hooks)
+
+            is_strict = self.settings["on_failure"] == "stop"
+            executor = Executor(slots, run, self.stop, stops_at_failure=is_strict)
+            return executor.work(_one_by_one(jobs), table.refresh)
+
+    def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult:
+        table.begin(job)
+        begin, end = hooks
+        begun: list[Any] = []
+        for retries_left in range(self.settings["retries"], -1, -1):
+            means = self._means(job, slot, table)
+            origin = ledger.origin_of(self.folder, job.number)
+            result = run_job(means, origin, lambda: begun.append(begin(job)) if not begun else None)
+            if result.status == "FINISHED" or self.stop.received or not retries_left:
+                break
+        table.end(job, result, objective(result, job.config))
+        end(job, begun[0], result)
+        return result
+
+    def _means(self, job: Job, slot: Slot, table: SweepTable) -> JobMeans:
+        minutes = self.settings["timeout_minutes"]
+        deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        stop = JobStop(self.stop, deadline, f"took longer than {minutes} minutes")
+        variables = dict(self.environment)
+        if slot.gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
+
+        def shown(number: int, records: Iterable[Record], stop: JobStop) -> None:
+            table.hear(number, records)
+
+        return JobMeans(job, self.courier(job.config), stop, shown, variables, slot.num_threads)
+
+    def courier(self, config: dict[str, Any]) -> Courier | None:
+        """The courier to a job's store, which ships the sweep's own run first."""
+        if config["switches"]["tracking"] == "off":
+            return None
+        uri = uri_of(config)
+        if uri not in self._couriers:
+            courier = self._couriers[uri] = Courier(uri)
+            if len(self._couriers) == 1:
+                self._shipment = courier.add(self.folder)
+            courier.start()
+        return self._couriers[uri]
+
+    def wait_for_jobs(self, *, is_hurried: bool) -> None:
+        """Wait for the jobs' journals to arrive, so that their ids are known."""
+        for courier in self._couriers.values():
+            others = [shipment for shipment in courier.shipments if shipment is not self._shipment]
+            courier.wait_for(others, self.stop, is_hurried=is_hurried)
+
+    def finish(self, end: Record, *, is_hurried: bool) -> bool:
+        """The sweep's journal has its end: wait for it to arrive; whether all did."""
+        if self._shipment:
+            self._shipment.end = end
+        arrived = [courier.finish(self.stop, is_hurried=is_hurried) for courier in self._couriers.values()]
+        return all(arrived)
+
+
+def objective(result: RunResult, config: dict[str, Any]) -> float | None:
+    """What a search makes small or large: the best value of the watched metric, else the last."""
+    key = config["monitor"]
+    value = result.metrics.get(f"best/{key}", result.metrics.get(f"final/{key}"))
+    return result.metrics.get("final/train/loss") if value is None else value
+
+
+def _one_by_one(jobs: Iterable[Job]) -> Iterator[Job]:
+    yield from jobs

@@ -1,0 +1,43 @@
+"""A two-layer net that ends its process, or its run, in the way that its config asks for."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+AT_CALL = 6  # in the second epoch of iris
+
+
+class FaultyNet(nn.Module):
+    def __init__(self, in_features: int, out_features: int, activation: nn.Module, fault: str) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(in_features, 16), nn.Linear(16, out_features)
+        self.activation, self.fault, self.calls = activation, fault, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.out(self.activation(self.hidden(x)))
+        self.calls += self.training
+        if self.fault == "slow" and self.training:
+            time.sleep(0.05)
+        return self.broken(out) if self.calls == AT_CALL and self.training else out
+
+    def broken(self, out: Tensor) -> Tensor:
+        if self.fault == "raise":
+            raise ArithmeticError("one\nof many")
+        if self.fault == "once" and not Path("once").exists():
+            Path("once").touch()
+            raise ArithmeticError("the first time")
+        if self.fault == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "memory":
+            resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+            return out.repeat(2**28, 1)
+        if self.fault == "gpu":
+            with Path("gpus").open("a") as file:
+                file.write(os.environ.get("CUDA_VISIBLE_DEVICES", "none") + "\n")
+        return out * float("nan") if self.fault == "nonfinite" else out

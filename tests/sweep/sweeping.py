@@ -1,0 +1,34 @@
+"""Real sweeps of the real command, in a folder of their own, with a net that can be told to fail."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import yaml
+from runs import primer
+
+OPTION = {"_target_": "faulty_net.FaultyNet", "fault": "none"}
+QUICK = ("data=iris", "max_epochs=4", "--config-dir", "conf", "net=faulty")
+
+
+def with_faulty_net(cwd: Path) -> Path:
+    """A working directory with `net=faulty` in its conf."""
+    (cwd / "conf" / "net").mkdir(parents=True)
+    (cwd / "conf" / "net" / "faulty.yaml").write_text(yaml.safe_dump(OPTION))
+    return cwd
+
+
+def environment() -> dict[str, str]:
+    """Where workers find the net."""
+    return {"PYTHONPATH": str(Path(__file__).parent)}
+
+
+def sweep_in(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """`primer train -m` on iris with the faulty net."""
+    return primer("train", "-m", *QUICK, *overrides, cwd=cwd, env=environment())
+
+
+def sweep_folders(cwd: Path) -> list[Path]:
+    """The folders of the sweeps, in the order they were begun."""
+    return sorted(path.parent for path in cwd.glob("outputs/*/*/multirun.yaml"))
