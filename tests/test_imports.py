@@ -53,14 +53,14 @@ MAY_IMPORT = {
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "",
-    "sweep": "errors sweep.forkserver redact stopping config attempt ending finding folder leaving result resume run summary "
-    "sync tracking tracking.journal",
+    "sweep": "errors sweep.forkserver redact stopping config attempt ending finding folder leaving result "
+    "resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",
-    "cli": "errors config finding tracking result run resume reproduce sync doctor summary completion sweep compare "
-    "verify",
-    "__init__": "errors result run resume reproduce sync doctor",
+    "cli": "errors config finding tracking result run resume reproduce sync doctor summary completion sweep "
+    "compare verify",
+    "__init__": "errors result run resume reproduce sweep sync doctor",
     "__main__": "cli",
 }
 IN_A_FUNCTION = {

@@ -15,6 +15,8 @@ from primer.reproduce import reproduce
 from primer.result import RunResult
 from primer.resume import resume
 from primer.run import train
+from primer.sweep.multirun import sweep
+from primer.sweep.result import SweepResult
 from primer.sync import sync
 
 __version__ = "0.1.0"
@@ -25,11 +27,13 @@ __all__ = [
     "PrimerError",
     "RunError",
     "RunResult",
+    "SweepResult",
     "UsageError",
     "__version__",
     "doctor",
     "reproduce",
     "resume",
+    "sweep",
     "sync",
     "train",
 ]

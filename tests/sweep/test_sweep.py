@@ -81,10 +81,12 @@ def test_the_parent_says_what_the_sweep_came_to(swept: Swept) -> None:
     assert tags["primer.counts"] == f"{HEALTHY} FINISHED, 3 FAILED, 1 KILLED"
     best = re.search(r"best val/loss: \S+, of \[fault=fine\d s0\]\((\S+)\)", tags["mlflow.note.content"])
     assert best
+    assert best[1].startswith("#/experiments/1/runs/")
     assert best[1].rpartition("/")[2] in {run.info.run_id for run in swept.children.values()}
     assert tags["mlflow.note.content"].count("\n|") == HEALTHY + len(FAULTS) + 2
     names = {file.path for file in swept.client.list_artifacts(swept.parent.info.run_id)}
     assert {"sweep.csv", "sweep.md", "multirun.yaml", "environment.json"} <= names
+    assert "viewStateShareKey=" in swept.done.stdout
     with (swept.folder / "sweep.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows].count("FINISHED") == HEALTHY
@@ -113,16 +115,20 @@ def test_the_folder_is_as_hydra_leaves_one(swept: Swept) -> None:
     assert multirun["hydra"]["launcher"]["workers"] == 2
 
 
-def test_the_same_command_again_tells_of_the_unfinished_sweep(swept: Swept) -> None:
-    values = ",".join([*(f"fine{number}" for number in range(HEALTHY)), *FAULTS])
-    text = f"net.fault={values}"
-    other = sweep_in(swept.cwd, text, "max_epochs=1", "hydra.launcher.on_failure=stop")
-    assert "unfinished" not in other.stderr  # other jobs
-    place = swept.folder.relative_to(swept.cwd)
-    again = sweep_in(swept.cwd, text, "hydra.launcher.timeout_minutes=0.0001")
-    counts = f"({HEALTHY} FINISHED, 3 FAILED, 1 KILLED)"
-    assert f"{counts}; this is a new one, and primer resume {place}" in again.stderr
-    assert again.stdout.count("took longer than 0.0001 minutes") >= HEALTHY
+def test_the_same_command_again_tells_of_the_unfinished_sweep(sweep: Sweep, tmp_path: Path) -> None:
+    killed = sweep("net.fault=kill,none", "hydra.launcher.on_failure=stop", "hydra.launcher.workers=1")
+    assert "(1 FINISHED, 1 KILLED)" in killed.stdout  # killed from outside: not a failure of the job's own
+    (first,) = sweep_folders(tmp_path)
+    again = sweep("net.fault=kill,none", "hydra.launcher.timeout_minutes=0.0001")
+    place = first.relative_to(tmp_path)
+    assert f"(1 FINISHED, 1 KILLED); this is a new one, and primer resume {place}" in again.stderr
+    assert again.stdout.count("took longer than 0.0001 minutes") == 4  # as they end, and in the table
+
+
+def test_no_job_begins_after_a_failure_where_that_is_asked(sweep: Sweep) -> None:
+    done = sweep("net.fault=raise,none", "hydra.launcher.on_failure=stop", "hydra.launcher.workers=1")
+    assert done.returncode == 1
+    assert "(1 FAILED, 1 waiting)" in done.stdout
 
 
 def test_what_is_wrong_with_any_job_stops_the_sweep_before_the_first(sweep: Sweep, tmp_path: Path) -> None:

@@ -32,11 +32,13 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
     statuses = [result.status if result else ledger.WAITING for result in found]
     counts = ledger.told(ledger.counts_of(statuses))
     ending = _ending(statuses, counts, stop.received)
-    _write_summary(folder, jobs, found, counts)
+    name = (first_record(folder) or {})["name"]
+    view = _leave_view(sweep, name, jobs, found)
+    _write_summary(folder, jobs, found, counts, view[0] if view else None)
     end = write_end(folder, ending, duration_s)
     is_shipped = sweep.finish(end, is_hurried=ending.status == "KILLED")
     return SweepResult(
-        name=(first_record(folder) or {})["name"],
+        name=name,
         status=ending.status,
         exit_code=ending.exit_code,
         run_id=id_of(folder),
@@ -44,7 +46,19 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
         duration_s=duration_s,
         jobs=tuple(found),
         is_shipped=is_shipped,
+        view=view[1] if view else None,
     )
+
+
+def _leave_view(
+    sweep: Sweep, name: str, jobs: Sequence[Job], found: Sequence[RunResult | None]
+) -> tuple[str, str] | None:
+    asked = ledger.definition_in(sweep.folder)
+    params = asked[0].keys if asked else []
+    seen = list(dict.fromkeys(key for result in found if result for key in result.metrics))
+    best = f"best/{jobs[0].config['monitor']}"
+    first = best if best in seen else "final/train/loss"
+    return sweep.leave_view(name, params, [first, *(key for key in seen if key.startswith("test/"))])
 
 
 def _ending(statuses: list[str], counts: str, signal: int | None) -> Ending:
@@ -72,7 +86,9 @@ def _result(job: Job, result: RunResult | None) -> RunResult | None:
     return RunResult(**{**vars(result), "metrics": metrics, "run_id": run_id})
 
 
-def _write_summary(folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str) -> None:
+def _write_summary(
+    folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None
+) -> None:
     """`sweep.csv`, one row a job, and `sweep.md`, which is the note on the sweep's page in MLflow, too."""
     rows = [_row(job, result) for job, result in zip(jobs, found, strict=True)]
     columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -80,7 +96,7 @@ def _write_summary(folder: Path, jobs: list[Job], found: list[RunResult | None],
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    note = _note(jobs, found, counts)
+    note = _note(jobs, found, counts, experiment_id)
     (folder / "sweep.md").write_text(note)
     with Journal(folder) as journal:
         journal.write("tags", tags={COUNTS: counts, NOTE: note[:MAX_NOTE]})
@@ -94,14 +110,15 @@ def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
     return row
 
 
-def _note(jobs: list[Job], found: list[RunResult | None], counts: str) -> str:
+def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None) -> str:
     metric = jobs[0].config["monitor"]
     values = [None if result is None else objective(result, jobs[0].config) for result in found]
     lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
     order = sorted(range(len(jobs)), key=lambda index: (values[index] is None, _rank(metric, values[index])))
     best = found[order[0]]
     if best is not None and best.status == "FINISHED":
-        link = f"[{best.name}](#/experiments/0/runs/{best.run_id})" if best.run_id else best.name
+        address = f"#/experiments/{experiment_id}/runs/{best.run_id}"
+        link = f"[{best.name}]({address})" if experiment_id and best.run_id else best.name
         lines.insert(1, f"\nbest {metric}: {values[order[0]]:.5g}, of {link}")
     for index in order:
         result, value = found[index], values[index]

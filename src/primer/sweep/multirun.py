@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from primer.config.multirun import Multirun
 from primer.errors import RunError, UsageError
 from primer.finding import sweep_folders
 from primer.folder import create_folder, discard, held, is_running
@@ -27,6 +26,9 @@ from primer.sweep.sweep import Hooks, Sweep, objective
 from primer.sync import tidy_up
 from primer.tracking.facts import host
 
+if TYPE_CHECKING:
+    from primer.config.multirun import Multirun
+
 
 class _Over(Exception):
     """No more jobs: a signal came, or one failed under on_failure=stop."""
@@ -41,6 +43,8 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
     >>> result = sweep("activation=relu,custom_relu", "seed=range(5)")  # doctest: +SKIP
     >>> result.frame().groupby("activation")["best/val/loss"].mean()  # doctest: +SKIP
     """
+    from primer.config.multirun import Multirun  # here, since it takes Hydra's 0.2 s
+
     asked = Multirun(overrides, config_dir=config_dir)
     with StopSignal() as stop:
         stop.defer()

@@ -17,7 +17,8 @@ class SweepResult:
     """A sweep's jobs, in the order of their numbers, `None` for one that did not begin.
 
     `status` is FINISHED, FAILED (a job did) or KILLED; `run_id` is that of the parent run in MLflow, None
-    when it was not tracked; `exit_code` is the command's: 0, 1 (a job failed), 130 or 143 (stopped).
+    when it was not tracked; `exit_code` is the command's: 0, 1 (a job failed), 130 or 143 (stopped);
+    `view` is the address of the sweep's saved view in MLflow's page, once `primer ui` serves it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class SweepResult:
     duration_s: float
     jobs: tuple[RunResult | None, ...]
     is_shipped: bool = True
+    view: str | None = None
 
     def frame(self) -> pd.DataFrame:
         """One row a job: number, name, status, duration in seconds, run id, every metric's last value.

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from primer.config import compose_all
 from primer.config.changes import differences, told_value
-from primer.config.multirun import Multirun
 from primer.config.wording import shown
 from primer.errors import ConfigError, UsageError
 from primer.finding import check_original, check_place
@@ -38,6 +37,8 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
     checkpoint. Only keys of `hydra.launcher` may be overridden. Raises ConfigError where the same overrides
     would make other jobs by now, and UsageError for a sweep that still runs.
     """
+    from primer.config.multirun import Multirun  # here, since it takes Hydra's 0.2 s
+
     check_original(folder)
     check_place(folder)
     found = ledger.definition_in(folder)

@@ -42,6 +42,8 @@ def show(result: SweepResult) -> None:
     first = next((job for job in result.jobs if job), None)
     if result.run_id and first:
         console.print(f"look    {where_to_look(first)}", markup=False)
+    if result.view:
+        console.print(f"        {result.view}", markup=False)
 
 
 def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep import ledger
@@ -14,12 +16,16 @@ from primer.sweep.executor import Executor, Slot, slots_of
 from primer.sweep.gpus import visible_gpus
 from primer.sweep.job import JobMeans, JobStop, run_job
 from primer.sweep.plan import Job
-from primer.sweep.table import SweepTable
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Record
 from primer.tracking.shipment import Shipment
+from primer.tracking.trouble import reason_of
 from primer.tracking.uri import uri_of
 
+if TYPE_CHECKING:
+    from primer.sweep.table import SweepTable
+
+LOCAL_UI = "http://127.0.0.1:5000"  # where `primer ui` serves
 Hooks = tuple[Callable[[Job], Any], Callable[[Job, Any, RunResult], Any]]
 
 
@@ -39,6 +45,8 @@ class Sweep:
 
         `hooks` are called in a job's slot when it begins, and when it has ended with what the first gave.
         """
+        from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
+
         gpus = self.settings["gpus"] if self.settings["gpus"] is not None else visible_gpus()
         slots = slots_of(self.settings, gpus, num_jobs)
         with SweepTable(num_jobs, len(slots)) as table:
@@ -88,6 +96,24 @@ class Sweep:
                 self._shipment = courier.add(self.folder)
             courier.start()
         return self._couriers[uri]
+
+    def leave_view(self, name: str, params: list[str], metrics: list[str]) -> tuple[str, str] | None:
+        """Leave a saved view of the jobs in MLflow; its experiment and its address, if it could be left."""
+        run_id = self._shipment.run_id if self._shipment else None
+        if self._shipment is None or run_id is None:
+            return None
+        experiment_id = self._shipment.experiment_id
+        uri = next(iter(self._couriers))
+        try:
+            from primer.tracking.view import save_view, view_link
+
+            client = self._couriers[uri].stores.open().client
+            key = save_view(client, experiment_id, name=name, sweep=run_id, params=params, metrics=metrics)
+        except Exception as error:  # MLflow's own format, and a convenience: no sweep fails of it
+            print(f"primer: no view was left in MLflow: {reason_of(error)}", file=sys.stderr)
+            return None
+        base = redacted_text(uri) if uri.startswith("http") else LOCAL_UI
+        return experiment_id, view_link(base, experiment_id, key)
 
     def wait_for_jobs(self, *, is_hurried: bool) -> None:
         """Wait for the jobs' journals to arrive, so that their ids are known."""

@@ -72,7 +72,7 @@ class Shipment:
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
         self._store: Store | None = None
-        self._id = self._experiment_id = ""
+        self._id = self.experiment_id = ""
         self._last_step = 0
 
     def advance(self) -> bool:
@@ -103,15 +103,15 @@ class Shipment:
         assert self._store
         header = self._waiting[0]
         self._id = header["id"]
-        self._experiment_id = self._store.experiment(header["experiment"] or "primer")
-        found = self._store.find_runs(self._experiment_id, header["id"])
+        self.experiment_id = self._store.experiment(header["experiment"] or "primer")
+        found = self._store.find_runs(self.experiment_id, header["id"])
         if found and found[0].info.lifecycle_stage == "deleted":
             self.has_arrived, self._waiting = True, []  # somebody deleted it there: it stays so
             return
         if found:
             run_id = str(found[0].info.run_id)
         else:
-            run_id = self._store.create_run(self._experiment_id, header, self._sweep_tags(header))
+            run_id = self._store.create_run(self.experiment_id, header, self._sweep_tags(header))
         shipped = found[0].data.tags.get(SHIPPED) if found else None
         if shipped and is_end_of_line(self._folder, int(shipped)):
             self._follower = Follower(self._folder, offset=int(shipped))
@@ -126,7 +126,7 @@ class Shipment:
         if "job" not in header:
             return {}
         assert self._store
-        found = self._store.find_runs(self._experiment_id, header["job"]["sweep"])
+        found = self._store.find_runs(self.experiment_id, header["job"]["sweep"])
         run_id = str(found[0].info.run_id) if found else None
         folder = Path(header["job"]["folder"])
         if run_id is None and (folder / JOURNAL).exists():
@@ -166,8 +166,8 @@ class Shipment:
         self._store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
         model = self._folder / "model"
         if (model / "MLmodel").exists():
-            self._store.log_model(self.run_id, self._experiment_id, model, self._last_step)
-        self._store.delete_doubles(self._experiment_id, self._id)
+            self._store.log_model(self.run_id, self.experiment_id, model, self._last_step)
+        self._store.delete_doubles(self.experiment_id, self._id)
         self._store.end(self.run_id, record["status"], record["time"])
 
 

@@ -1,0 +1,141 @@
+"""A sweep that is stopped, or killed at any moment, goes on: each job is trained once, in its own run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mlflow import MlflowClient
+from runs import primer
+from sweeping import QUICK, environment, sweep_folders, sweep_in, with_faulty_net
+
+from primer.tracking.journal import read
+
+JOBS = ("net.fault=slow", "activation=relu,tanh", "seed=0,1,2", "checkpoint_every_n_steps=3")
+NUM_JOBS = 6
+KILLS = (6.0, 4.0, 9.0)  # seconds: while the libraries are imported, and while jobs train
+
+
+def begin(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`primer ARGUMENTS`, while it goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "primer", *arguments],
+        cwd=cwd,
+        env=os.environ | environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def resume(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return primer("resume", *arguments, cwd=cwd, env=environment())
+
+
+def curves(folder: Path) -> list[pd.DataFrame]:
+    """Every point of each job: metric, step, value."""
+    files = [folder / str(number) / "curves.parquet" for number in range(NUM_JOBS)]
+    return [pd.read_parquet(file).drop(columns="time") for file in files]
+
+
+def ends(folder: Path) -> list[list[str]]:
+    """How each job's attempts ended."""
+    jobs = [read(folder / str(number)) for number in range(NUM_JOBS)]
+    return [[record["status"] for record in job if record["kind"] == "end"] for job in jobs]
+
+
+def until_training(cwd: Path, process: subprocess.Popen[str]) -> None:
+    """Wait until a job has points."""
+    deadline = time.monotonic() + 60
+    while not any(b'"points"' in path.read_bytes() for path in cwd.glob("outputs/*/*/*/journal")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cwd = with_faulty_net(tmp_path_factory.mktemp("undisturbed"))
+    done = sweep_in(cwd, *JOBS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return sweep_folders(cwd)[0]
+
+
+def test_a_controller_killed_again_and_again_loses_nothing(tmp_path: Path, undisturbed: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    process = begin(cwd, "train", "-m", *QUICK, *JOBS)
+    for seconds in KILLS:
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        process = begin(cwd, "resume", "last")
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == 0, out + err
+    (folder,) = sweep_folders(cwd)
+    assert [job[-1] for job in ends(folder)] == ["FINISHED"] * NUM_JOBS
+    assert all(job.count("FINISHED") == 1 for job in ends(folder))
+    for found, expected in zip(curves(folder), curves(undisturbed), strict=True):
+        key = ["key", "step"]
+        found = found.drop_duplicates().sort_values(key, ignore_index=True)
+        pd.testing.assert_frame_equal(found, expected.sort_values(key, ignore_index=True), check_exact=True)
+    client = MlflowClient(f"sqlite:///{cwd}/mlflow.db")
+    runs = client.search_runs(["1"])
+    assert len(runs) == NUM_JOBS + 1
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in runs:
+        if "mlflow.parentRunId" in run.data.tags:
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
+            assert sorted(steps) == list(range(1, 17))
+
+
+def test_ctrl_c_ends_the_jobs_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    process = begin(cwd, "train", "-m", *QUICK, *JOBS)
+    until_training(cwd, process)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    (folder,) = sweep_folders(cwd)
+    assert f"resume {folder.relative_to(cwd)}" in out
+    runs = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
+    assert {run.info.status for run in runs} == {"KILLED"}
+    refused = resume(cwd, "last", "optimizer=sgd")
+    assert refused.returncode == 2
+    assert "optimizer=sgd: would change the jobs of the sweep" in refused.stderr
+    option = cwd / "conf" / "net" / "faulty.yaml"
+    before = option.read_text()
+    option.write_text(yaml.safe_dump(yaml.safe_load(before) | {"_target_": "faulty_net.OtherNet"}))
+    changed = resume(cwd, "last")
+    assert changed.returncode == 2
+    assert "net._target_ faulty_net.FaultyNet -> faulty_net.OtherNet: the sweep's jobs were" in changed.stderr
+    option.write_text(before)
+    done = resume(cwd, str(folder), "hydra.launcher.workers=3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for found, expected in zip(curves(folder), curves(undisturbed), strict=True):
+        assert set(map(tuple, found.to_numpy())) == set(map(tuple, expected.to_numpy()))
+    again = resume(cwd, "last")
+    assert again.returncode == 0
+    assert "6 FINISHED, nothing was trained" in again.stderr
+
+
+def test_failed_jobs_go_on_when_they_are_asked_to(tmp_path: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    failed = sweep_in(cwd, "net.fault=once", "seed=4")
+    assert failed.returncode == 1
+    assert "resume" in failed.stdout
+    assert "--failed" in failed.stdout
+    left = resume(cwd, "last")
+    assert left.returncode == 1
+    assert "1 FAILED, nothing was trained; --failed goes on with those that failed" in left.stderr
+    done = resume(cwd, "last", "--failed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
