@@ -48,9 +48,10 @@ each_option = pytest.mark.parametrize(
 
 def test_every_file_is_an_option_or_the_default() -> None:
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    launchers = {f"hydra/launcher/{name}.yaml" for name in schema.LAUNCHERS}
-    assert files == {"train.yaml", *launchers, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
-    assert len(files) == 46
+    sweeps = {f"hydra/launcher/{name}.yaml" for name in schema.LAUNCHERS}
+    sweeps |= {f"hydra/sweeper/{name}.yaml" for name in schema.SWEEPERS}
+    assert files == {"train.yaml", *sweeps, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
+    assert len(files) == 47
 
 
 def test_contract_names_exist() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
@@ -32,3 +34,16 @@ def sweep_in(cwd: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 def sweep_folders(cwd: Path) -> list[Path]:
     """The folders of the sweeps, in the order they were begun."""
     return sorted(path.parent for path in cwd.glob("outputs/*/*/multirun.yaml"))
+
+
+def begin(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`primer ARGUMENTS`, while it goes on."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "primer", *arguments],
+        cwd=cwd,
+        env=os.environ | environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )

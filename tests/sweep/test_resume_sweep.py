@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,26 +13,13 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from runs import primer
-from sweeping import QUICK, environment, sweep_folders, sweep_in, with_faulty_net
+from sweeping import QUICK, begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 from primer.tracking.journal import read
 
 JOBS = ("net.fault=slow", "activation=relu,tanh", "seed=0,1,2", "checkpoint_every_n_steps=3")
 NUM_JOBS = 6
 KILLS = (6.0, 4.0, 9.0)  # seconds: while the libraries are imported, and while jobs train
-
-
-def begin(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`primer ARGUMENTS`, while it goes on."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "primer", *arguments],
-        cwd=cwd,
-        env=os.environ | environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def resume(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -94,4 +94,12 @@ def _word(key: str, value: str, groups: Sequence[str]) -> str:
     name = key.rpartition(".")[2]
     if key.startswith("~"):
         return f"no {name}"
-    return f"{name}={value.rpartition('/')[2] if name == 'path' else value}"
+    return f"{name}={value.rpartition('/')[2] if name == 'path' else _short(value)}"
+
+
+def _short(value: str) -> str:
+    """A number that was drawn has seventeen digits, of which a name needs four."""
+    try:
+        return f"{float(value):.4g}" if len(value) > 8 and "." in value else value
+    except ValueError:
+        return value

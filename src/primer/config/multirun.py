@@ -53,17 +53,25 @@ class Multirun:
                 self._config = loader.load_configuration("train", words, RunMode.MULTIRUN)
             except (HydraException, OmegaConfBaseException) as error:
                 raise ConfigError(_fault(error, overrides, config_dir)) from None
-        self.launcher = str(self._config.hydra.runtime.choices["hydra/launcher"])
-        settings = OmegaConf.to_container(self._config.hydra.launcher, resolve=True)
-        assert isinstance(settings, dict)
-        if self.launcher in schema.LAUNCHERS:
-            check_values(settings, schema.LAUNCHERS[self.launcher], "hydra.launcher.")  # type: ignore[arg-type]
-        self.settings = {str(key): value for key, value in settings.items() if key != schema.TARGET}
+        self.launcher, self.settings = self._part("launcher", schema.LAUNCHERS)
+        self.sweeper, self.sweeper_settings = self._part("sweeper", schema.SWEEPERS)
+        self.keys += self.sweeper_settings.get("params") or []
         if self._config.hydra.job.chdir:
             raise ConfigError("hydra.job.chdir=true: jobs run where the sweep was begun; expected false")
         self.environment = {str(key): str(value) for key, value in self._config.hydra.job.env_set.items()}
         self._callbacks = _callbacks(self._config)
         self._lock = threading.Lock()
+
+    def _part(self, name: str, schemas: dict[str, type]) -> tuple[str, dict[str, Any]]:
+        """The chosen launcher or sweeper, and its keys."""
+        chosen = str(self._config.hydra.runtime.choices[f"hydra/{name}"])
+        node = OmegaConf.to_container(self._config.hydra[name], resolve=True)
+        assert isinstance(node, dict)
+        settings = {str(key): value for key, value in node.items()}
+        if chosen in schemas:
+            check_values(settings, schemas[chosen], f"hydra.{name}.")
+            del settings[schema.TARGET]
+        return chosen, settings
 
     @contextmanager
     def _hydra(self) -> Iterator[Any]:
@@ -89,13 +97,17 @@ class Multirun:
         is_asked = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in self.overrides)
         return Path(str(self._config.hydra.sweep.dir)).absolute() if is_asked else None
 
-    def sweep(self, launch: Launch) -> None:
-        """Let Hydra's sweeper make batches of jobs, which `launch` runs, until it has no more."""
+    def sweep(self, launch: Launch, search: Callable[[Sequence[str]], None], folder: Path) -> None:
+        """Let Hydra's sweeper make batches of jobs, which `launch` runs, until it has no more.
+
+        Ours has `search` run them, one by one.
+        """
+        OmegaConf.save(self._config, folder / "multirun.yaml")
         with self._hydra() as loader:
             self._callbacks.on_multirun_start(config=self._config, config_name="train")
             context = HydraContext(config_loader=loader, callbacks=self._callbacks)
             sweeper = Plugins.instance().instantiate_sweeper(
-                config=self._config, hydra_context=context, task_function=Task(launch)
+                config=self._config, hydra_context=context, task_function=Task(launch, search)
             )
             if hasattr(sweeper, "max_batch_size"):
                 sweeper.max_batch_size = None  # the launcher has slots, and a plan of all jobs
@@ -165,8 +177,9 @@ class Multirun:
 class Task:
     """What a launcher runs: a batch for primer's own, one job for another."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: Launch, search: Callable[[Sequence[str]], None]) -> None:
         self._launch = launch
+        self.search = search
 
     def launch(self, batch: Batch, first: int) -> list[JobReturn]:
         """Run a batch; a job that failed has the value NaN, so that a search goes on."""
@@ -211,10 +224,9 @@ def _fault(error: Exception, overrides: Sequence[str], config_dir: str | Path | 
     absent = re.search(r"Could not find '(hydra/\w+)/([^']+)'", text)
     if absent:
         return f"{absent[1]}={absent[2]}: no such option"
-    key = re.search(r"hydra\.launcher\.(\w+)", text)
-    names = sorted(
-        {name for kind in schema.LAUNCHERS.values() for name in schema.fields_of(kind)} - {"_target_"}
-    )
-    if key and key[1] not in names:
-        return f"hydra.launcher.{key[1]}: no such key{did_you_mean(key[1], names, 'hydra.launcher.')}"
+    key = re.search(r"hydra\.(launcher|sweeper)\.(\w+)", text)
+    kinds = {"launcher": schema.LAUNCHERS, "sweeper": schema.SWEEPERS}.get(key[1], {}) if key else {}
+    names = [name for kind in kinds.values() for name in schema.fields_of(kind) if name != schema.TARGET]
+    if key and key[2] not in names:
+        return f"hydra.{key[1]}.{key[2]}: no such key{did_you_mean(key[2], names, f'hydra.{key[1]}.')}"
     return " ".join(text.split("\n")[:2])

@@ -224,7 +224,22 @@ class Local(Part):
     timeout_minutes: float | None = key("a job that takes longer has failed; null: none does", above=0)
 
 
+@dataclass
+class Optuna(Part):
+    """How a search proposes the jobs of a sweep; a key of `hydra.sweeper`, not of a run."""
+
+    n_trials: int = key("jobs to propose", at_least=1)
+    direction: str | None = key(
+        "of the monitored metric; null: as the metric is meant", one_of=("minimize", "maximize")
+    )
+    seed: int = key("of the sampler", at_least=0)
+    sampler: Any = key("what proposes: an Optuna sampler and its arguments")
+    pruner: Any = key("what stops hopeless jobs: an Optuna pruner and its arguments")
+    params: dict[str, str] = key("what is searched: KEY: interval(0.001,1), in Hydra's words for a sweep")
+
+
 LAUNCHERS: dict[str, type] = {"local": Local}
+SWEEPERS: dict[str, type] = {"optuna": Optuna}
 
 # What an option is typed by: one schema, where the options of a group share it.
 SCHEMAS: dict[str, dict[str, type]] = {
@@ -256,6 +271,6 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=Train, package="_global_")
-    for group, schemas in {**SCHEMAS, "launcher": LAUNCHERS}.items():
+    for group, schemas in {**SCHEMAS, "launcher": LAUNCHERS, "sweeper": SWEEPERS}.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)

@@ -53,6 +53,8 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
 def _leave_view(
     sweep: Sweep, name: str, jobs: Sequence[Job], found: Sequence[RunResult | None]
 ) -> tuple[str, str] | None:
+    if not jobs:
+        return None
     asked = ledger.definition_in(sweep.folder)
     params = asked[0].keys if asked else []
     seen = list(dict.fromkeys(key for result in found if result for key in result.metrics))
@@ -111,12 +113,14 @@ def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
 
 
 def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None) -> str:
+    if not jobs:
+        return "no job was begun\n"
     metric = jobs[0].config["monitor"]
-    values = [None if result is None else objective(result, jobs[0].config) for result in found]
+    values = [None if result is None else objective(result.metrics, jobs[0].config) for result in found]
     lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
     order = sorted(range(len(jobs)), key=lambda index: (values[index] is None, _rank(metric, values[index])))
     best = found[order[0]]
-    if best is not None and best.status == "FINISHED":
+    if best is not None and best.status == "FINISHED" and values[order[0]] is not None:
         address = f"#/experiments/{experiment_id}/runs/{best.run_id}"
         link = f"[{best.name}]({address})" if experiment_id and best.run_id else best.name
         lines.insert(1, f"\nbest {metric}: {values[order[0]]:.5g}, of {link}")
@@ -131,5 +135,13 @@ def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experimen
 
 
 def _rank(metric: str, value: float | None) -> float:
-    is_better_higher = metric.rpartition("/")[2] in ("accuracy", "f1", "r2")
-    return 0.0 if value is None else -value if is_better_higher else value
+    return 0.0 if value is None else -value if is_better_higher(metric) else value
+
+
+def is_better_higher(metric: str) -> bool:
+    """Whether more of a metric is better.
+
+    >>> is_better_higher("val/accuracy"), is_better_higher("val/loss")
+    (True, False)
+    """
+    return metric.rpartition("/")[2] in ("accuracy", "f1", "r2")

@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from primer.attempt import Worker, environment
 from primer.config.changes import with_secrets
@@ -23,7 +23,8 @@ from primer.stopping import Stopping
 from primer.sweep.forkserver import ForkedWorker
 from primer.sweep.plan import Job
 from primer.tracking.courier import Courier
-from primer.tracking.journal import NAME, Record
+from primer.tracking.journal import NAME, Journal, Record
+from primer.tracking.tags import PRUNED
 
 LOCK_WITHIN_S = 15.0  # chosen: a worker whose controller was killed notices within 1 s and saves
 
@@ -57,12 +58,6 @@ class JobStop:
         return self._sweep.num_received
 
 
-class Shown(Protocol):
-    """Who hears of a job's journal while it runs."""
-
-    def __call__(self, number: int, records: Iterable[Record], stop: JobStop) -> None: ...
-
-
 @dataclasses.dataclass
 class JobMeans:
     """What one attempt of a job works with; see `primer.attempt.Means`."""
@@ -70,7 +65,7 @@ class JobMeans:
     job: Job
     courier: Courier | None
     stop: JobStop
-    shown: Shown
+    shown: Callable[[Iterable[Record]], None]
     environment: dict[str, str]
     num_threads: int
 
@@ -81,10 +76,13 @@ class JobMeans:
 
     def show(self, records: Iterable[Record]) -> None:
         """Pass it on to the sweep's table."""
-        self.shown(self.job.number, records, self.stop)
+        self.shown(records)
 
     def judged(self, ending: Ending) -> Ending:
-        """Its own reason, where it was stopped alone."""
+        """Its own reason, where it was stopped alone; one that a search stopped has not failed."""
+        if self.stop.alone and self.stop.alone.status == "FINISHED":
+            with Journal(self.job.folder) as journal:
+                journal.write("tags", tags={PRUNED: "true"})
         return self.stop.alone or ending
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,11 @@ class Definition:
     keys: list[str]
 
 
-def create(folder: Path, name: str, definition: Definition, jobs: Sequence[Job], digest: str) -> None:
-    """Begin the ledger of a sweep with its first jobs."""
+def create(folder: Path, name: str, definition: Definition, config: dict[str, Any], digest: str) -> None:
+    """Begin the ledger of a sweep; `config` is that of a job of it, whose store the sweep goes to."""
     write_facts(folder)
     reserve_room(folder)
-    tracking = jobs[0].config["tracking"]
+    tracking = config["tracking"]
     with Journal(folder) as journal:
         journal.write(
             "run",
@@ -46,12 +46,11 @@ def create(folder: Path, name: str, definition: Definition, jobs: Sequence[Job],
             time=time.time_ns() // 1_000_000,
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
-            uri=redacted_text(uri_of(jobs[0].config)) if tracking else None,
+            uri=redacted_text(uri_of(config)) if tracking else None,
             params={},
             tags={tags.FOLDER: str(folder), tags.HOST: host(), **source_tags()},
             sweep={"definition": digest, **vars(definition)},
         )
-    add(folder, jobs)
 
 
 def add(folder: Path, jobs: Iterable[Job]) -> None:

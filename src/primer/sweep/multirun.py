@@ -25,9 +25,12 @@ from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Hooks, Sweep, objective
 from primer.sync import tidy_up
 from primer.tracking.facts import host
+from primer.tracking.journal import first_record
 
 if TYPE_CHECKING:
     from primer.config.multirun import Multirun
+
+OPTUNA = "optuna"  # the sweeper whose jobs are not known beforehand
 
 
 class _Over(Exception):
@@ -51,9 +54,10 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
         folder = _create(asked)
         with held(folder):
             try:
-                return _Launch(asked, folder, stop).run()
+                return Launch(asked, folder, stop).run()
             except UsageError:
-                discard(folder)
+                if first_record(folder) is None:  # no job has begun
+                    discard(folder)
                 raise
 
 
@@ -73,8 +77,8 @@ def _create(asked: Multirun) -> Path:
     return folder
 
 
-class _Launch:
-    """One call of `sweep`: batches of jobs, as Hydra's sweeper makes them."""
+class Launch:
+    """Batches of jobs, as Hydra's sweeper makes them, or the jobs of a search, until the sweep's end."""
 
     def __init__(self, asked: Multirun, folder: Path, stop: StopSignal) -> None:
         self._asked, self._folder, self._stop = asked, folder, stop
@@ -83,9 +87,20 @@ class _Launch:
         self._results: dict[int, RunResult] = {}
 
     def run(self) -> SweepResult:
-        """Run all batches, and end the sweep."""
+        """Run all that Hydra's sweeper makes, and end the sweep."""
         with suppress(_Over):
-            self._asked.sweep(self._launch)
+            self._asked.sweep(self._launch, self._search, self._folder)
+        return self._finish()
+
+    def go_on(self, left: list[Job], ended: list[Job]) -> SweepResult:
+        """Run the jobs that an earlier controller left, and end the sweep."""
+        self._sweep.ship(ended)
+        if self._asked.sweeper == OPTUNA:  # which may have more to propose
+            return self.run()
+        self._results |= self._sweep.run(left, len(left), hooks_of(self._asked))
+        return self._finish()
+
+    def _finish(self) -> SweepResult:
         return finish(self._sweep, self._results, time.monotonic() - self._begun_at)
 
     def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
@@ -99,9 +114,8 @@ class _Launch:
             config_dir=asked.config_dir,
         )
         if first == 0:
-            self._begin(jobs)
-        else:
-            ledger.add(self._folder, jobs)
+            self._begin(jobs[0].config, definition_of(jobs))
+        ledger.add(self._folder, jobs)
         results = self._sweep.run(jobs, len(jobs), hooks_of(asked))
         self._results |= results
         has_failed = any(result.status != "FINISHED" for result in results.values())
@@ -109,17 +123,34 @@ class _Launch:
             raise _Over
         return [value_of(results[job.number], job.config) for job in jobs]
 
-    def _begin(self, jobs: list[Job]) -> None:
+    def _search(self, words: Sequence[str]) -> None:
+        from primer.sweep.searching import Searching
+
+        searching = Searching(self._asked, self._folder, words)
+        if first_record(self._folder) is None:
+            self._begin(searching.config, searching.digest)
+        hooks = hooks_of(self._asked)
+
+        def end(job: Job, begun: Any, result: RunResult) -> None:
+            searching.end(job, result)
+            hooks.end(job, begun, result)
+
+        try:
+            both = Hooks(hooks.begin, end, searching.hear)
+            self._results |= self._sweep.run(searching.jobs(), searching.num_jobs, both)
+        finally:
+            searching.close()
+
+    def _begin(self, config: dict[str, Any], digest: str) -> None:
         asked = self._asked
         warm_up()  # only now: where the question was wrong, no process is left to import torch
-        digest = definition_of(jobs)
         for other in sweep_folders():
             _tell_unfinished(other, digest)
         directory = None if asked.config_dir is None else str(Path(asked.config_dir).absolute())
         typed = [text.partition("=")[2] for text in asked.overrides if text.startswith("name=")]
-        name = typed[-1] if typed else ",".join(asked.keys) or jobs[0].config["name"]
-        ledger.create(self._folder, name, Definition(asked.overrides, directory, asked.keys), jobs, digest)
-        is_tracking = jobs[0].config["switches"]["tracking"] != "off"
+        name = typed[-1] if typed else ",".join(asked.keys) or config["name"]
+        ledger.create(self._folder, name, Definition(asked.overrides, directory, asked.keys), config, digest)
+        is_tracking = config["switches"]["tracking"] != "off"
         Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
 
 
@@ -145,12 +176,12 @@ def hooks_of(asked: Multirun) -> Hooks:
 
     def end(job: Job, begun: Any, result: RunResult) -> None:
         error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
-        asked.end_job(begun, objective(result, job.config), error)
+        asked.end_job(begun, objective(result.metrics, job.config), error)
 
-    return begin, end
+    return Hooks(begin, end)
 
 
 def value_of(result: RunResult, config: dict[str, Any]) -> float:
     """What a sweeper is told of a job: its objective; NaN for one that failed, so that a search goes on."""
-    value = objective(result, config)
+    value = objective(result.metrics, config)
     return math.nan if value is None or result.status != "FINISHED" else value

@@ -17,13 +17,12 @@ from primer.folder import held, source_tags
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep import ledger
-from primer.sweep.finish import finish, results_of
+from primer.sweep.finish import results_of
 from primer.sweep.forkserver import warm_up
 from primer.sweep.job import LOCK_WITHIN_S
-from primer.sweep.multirun import hooks_of
+from primer.sweep.multirun import OPTUNA, Launch
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Sweep
 from primer.tracking.journal import Journal, Record, reserve_room
 from primer.tracking.shipment import id_of
 
@@ -51,20 +50,19 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         jobs = ledger.jobs_in(folder)
         states = [ledger.state_of(job) for job in jobs]
         left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
-        if not left:
-            return _nothing_to_do(folder, states, jobs)
         asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
         asked.place(folder)
+        is_open = asked.sweeper == OPTUNA and len(jobs) < asked.sweeper_settings["n_trials"]
+        if not left and not is_open:
+            return _nothing_to_do(folder, states, jobs)
         _check_definition(left)
-        begun_at = time.monotonic()
         warm_up()
         reserve_room(folder)
         with Journal(folder) as journal:
             now = time.time_ns() // 1_000_000
             journal.write("resume", time=now, params={}, tags=source_tags())
-        sweep = Sweep(folder, asked.settings, stop, asked.environment)
-        results = sweep.run(left, len(left), hooks_of(asked))
-        return finish(sweep, results, time.monotonic() - begun_at)
+        ended = [job for job in jobs if job not in left]
+        return Launch(asked, folder, stop).go_on(left, ended)
 
 
 def _is_left(state: Record, *, failed: bool) -> bool:
@@ -92,7 +90,7 @@ def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
-        if not re.match(r"\+*hydra\.launcher\.", text):
+        if not re.match(r"\+*hydra\.(launcher\.|sweeper\.n_trials=)", text):
             raise ConfigError(
                 f"{shown(text)}: would change the jobs of the sweep; expected hydra.launcher.KEY=VALUE, or a "
                 "new sweep: primer train -m"
@@ -102,6 +100,8 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _check_definition(jobs: Sequence[Job]) -> None:
     """Raise ConfigError where the jobs' overrides make other configs by now, as when an option was edited."""
     typed = [job.config["typed"] for job in jobs]
+    if not typed:
+        return
     configs = compose_all([each["overrides"] for each in typed], config_dir=typed[0]["config_dir"])
     changed: dict[str, tuple[object, object]] = {}
     for job, config in zip(jobs, configs, strict=True):

@@ -22,7 +22,8 @@ def show(result: SweepResult) -> None:
     """Print the end of a sweep to standard output."""
     console = Console(highlight=False, soft_wrap=True)
     jobs = ledger.jobs_in(result.folder)
-    console.print(_table(jobs, result.jobs))
+    if jobs:
+        console.print(_table(jobs, result.jobs))
     for line in _failures(jobs, result.jobs):
         console.print(line, markup=False)
     statuses = [job.status if job else ledger.WAITING for job in result.jobs]
@@ -57,7 +58,7 @@ def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
         if result is None:
             table.add_row(str(job.number), name, ledger.WAITING)
             continue
-        value = objective(result, job.config)
+        value = objective(result.metrics, job.config)
         status = Text(result.status, style=COLOURS.get(result.status, "yellow"))
         shown = "" if value is None else f"{value:.5g}"
         table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from primer.sweep.table import SweepTable
 
 LOCAL_UI = "http://127.0.0.1:5000"  # where `primer ui` serves
-Hooks = tuple[Callable[[Job], Any], Callable[[Job, Any, RunResult], Any]]
+
+
+@dataclass
+class Hooks:
+    """Who hears of jobs, in their slots: `begin` when one begins, `hear` what is new in its journal, and
+    `end` what it came to, with what `begin` gave."""
+
+    begin: Callable[[Job], Any]
+    end: Callable[[Job, Any, RunResult], None]
+    hear: Callable[[Job, list[Record], JobStop], None] = lambda *_: None
 
 
 class Sweep:
@@ -43,7 +53,7 @@ class Sweep:
     def run(self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
 
-        `hooks` are called in a job's slot when it begins, and when it has ended with what the first gave.
+        The next one is asked of `jobs` when a slot is free.
         """
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
@@ -60,19 +70,18 @@ class Sweep:
 
     def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult:
         table.begin(job)
-        begin, end = hooks
         begun: list[Any] = []
         for retries_left in range(self.settings["retries"], -1, -1):
-            means = self._means(job, slot, table)
+            means = self._means(job, slot, table, hooks)
             origin = ledger.origin_of(self.folder, job.number)
-            result = run_job(means, origin, lambda: begun.append(begin(job)) if not begun else None)
+            result = run_job(means, origin, lambda: begun.append(hooks.begin(job)) if not begun else None)
             if result.status == "FINISHED" or self.stop.received or not retries_left:
                 break
-        table.end(job, result, objective(result, job.config))
-        end(job, begun[0], result)
+        table.end(job, result, objective(result.metrics, job.config))
+        hooks.end(job, begun[0], result)
         return result
 
-    def _means(self, job: Job, slot: Slot, table: SweepTable) -> JobMeans:
+    def _means(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> JobMeans:
         minutes = self.settings["timeout_minutes"]
         deadline = None if minutes is None else time.monotonic() + 60 * minutes
         stop = JobStop(self.stop, deadline, f"took longer than {minutes} minutes")
@@ -80,8 +89,10 @@ class Sweep:
         if slot.gpu is not None:
             variables["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
 
-        def shown(number: int, records: Iterable[Record], stop: JobStop) -> None:
-            table.hear(number, records)
+        def shown(records: Iterable[Record]) -> None:
+            new = list(records)
+            table.hear(job.number, new)
+            hooks.hear(job, new, stop)
 
         return JobMeans(job, self.courier(job.config), stop, shown, variables, slot.num_threads)
 
@@ -96,6 +107,13 @@ class Sweep:
                 self._shipment = courier.add(self.folder)
             courier.start()
         return self._couriers[uri]
+
+    def ship(self, jobs: Iterable[Job]) -> None:
+        """Ship jobs that have ended: an earlier controller may have been killed before their end arrived."""
+        for job in jobs:
+            courier = self.courier(job.config)
+            if courier:
+                courier.add(job.folder)
 
     def leave_view(self, name: str, params: list[str], metrics: list[str]) -> tuple[str, str] | None:
         """Leave a saved view of the jobs in MLflow; its experiment and its address, if it could be left."""
@@ -129,11 +147,11 @@ class Sweep:
         return all(arrived)
 
 
-def objective(result: RunResult, config: dict[str, Any]) -> float | None:
+def objective(metrics: dict[str, float], config: dict[str, Any]) -> float | None:
     """What a search makes small or large: the best value of the watched metric, else the last."""
     key = config["monitor"]
-    value = result.metrics.get(f"best/{key}", result.metrics.get(f"final/{key}"))
-    return result.metrics.get("final/train/loss") if value is None else value
+    value = metrics.get(f"best/{key}", metrics.get(f"final/{key}"))
+    return metrics.get("final/train/loss") if value is None else value
 
 
 def _one_by_one(jobs: Iterable[Job]) -> Iterator[Job]:

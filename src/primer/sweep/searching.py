@@ -1,0 +1,127 @@
+"""A search at work: its study proposes a job when a slot is free, and hears of each as it ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primer.config import compose_all
+from primer.ending import Ending
+from primer.errors import ConfigError
+from primer.result import RunResult
+from primer.sweep import ledger
+from primer.sweep.finish import is_better_higher
+from primer.sweep.job import JobStop
+from primer.sweep.plan import Job, plan
+from primer.sweep.search import Search
+from primer.sweep.sweep import objective
+from primer.tracking.curves import last_values
+from primer.tracking.journal import Record, read
+
+if TYPE_CHECKING:
+    from primer.config.multirun import Multirun
+    from primer.config.space import Choice, Range
+
+
+class Searching:
+    """The jobs of one search. Raises ConfigError where its space, or a corner of it, is wrong."""
+
+    def __init__(self, asked: Multirun, folder: Path, words: Sequence[str]) -> None:
+        from primer.config.space import read_space
+
+        settings = asked.sweeper_settings
+        typed = {word.partition("=")[0] for word in words}
+        params = [f"{key}={text}" for key, text in settings["params"].items() if key not in typed]
+        self._asked, self._folder = asked, folder
+        space, self._fixed = read_space([*params, *words], asked.config_dir)
+        if not space:
+            raise ConfigError(
+                "hydra/sweeper=optuna: nothing to search; expected KEY=interval(LOW,HIGH) or such"
+            )
+        self._keys = list(space)
+        corners = compose_all(
+            [[*self._fixed, *corner] for corner in _corners(space)], config_dir=asked.config_dir
+        )
+        self.config, self.num_jobs = corners[0], int(settings["n_trials"])
+        self.digest = _digest(space, self._fixed)
+        self._known = {job.number: job for job in ledger.jobs_in(folder)}
+        self._pruned: set[int] = set()
+        self._study = Search(
+            folder,
+            space,
+            num_trials=self.num_jobs,
+            direction=settings["direction"]
+            or ("maximize" if is_better_higher(self.config["monitor"]) else "minimize"),
+            seed=settings["seed"],
+            sampler=settings["sampler"],
+            pruner=settings["pruner"],
+        )
+
+    def jobs(self) -> Iterator[Job]:
+        """First those that an earlier controller left, then what the study proposes."""
+        for number, overrides in self._study.unfinished():
+            job = self._known.get(number)
+            state = ledger.state_of(job) if job else None
+            if job and state and state["status"] in ("FINISHED", "FAILED"):  # it died before it heard of it
+                self._tell(job, state["status"], last_values(read(job.folder)))
+                continue
+            yield job or self._planned(number, overrides)
+        while (proposed := self._study.ask()) is not None:
+            yield self._planned(*proposed)
+
+    def _planned(self, number: int, overrides: list[str]) -> Job:
+        (job,) = plan(
+            [[*self._fixed, *overrides]],
+            first=number,
+            folder=self._folder,
+            subdir=self._asked.subdir,
+            switched=self._keys,
+            config_dir=self._asked.config_dir,
+        )
+        ledger.add(self._folder, [job])
+        return job
+
+    def hear(self, job: Job, records: Iterable[Record], stop: JobStop) -> None:
+        """Stop a job whose watched metric is hopeless."""
+        for record in records:
+            if record["kind"] != "points" or record["key"] != job.config["monitor"]:
+                continue
+            for step, value in zip(record["steps"], record["values"], strict=True):
+                if self._study.is_hopeless(job.number, step, value) and stop.alone is None:
+                    self._pruned.add(job.number)
+                    stop.alone = Ending("FINISHED", 0)
+
+    def end(self, job: Job, result: RunResult) -> None:
+        """Let the study know what a job came to; one that was stopped with the sweep goes on later."""
+        if result.status != "KILLED":
+            self._tell(job, result.status, result.metrics)
+
+    def _tell(self, job: Job, status: str, metrics: dict[str, float]) -> None:
+        value = objective(metrics, job.config) if status == "FINISHED" else None
+        self._study.tell(job.number, value, is_pruned=job.number in self._pruned)
+
+    def close(self) -> None:
+        """Let go of the study's file."""
+        self._study.close()
+
+
+def _corners(space: dict[str, Range | Choice]) -> list[list[str]]:
+    """Overrides that try each end of each range and each choice once, beside the first of the others."""
+    values = {key: _values(search) for key, search in space.items()}
+    first = {key: texts[0] for key, texts in values.items()}
+    corners = [first] + [first | {key: text} for key, texts in values.items() for text in texts[1:]]
+    return [[f"{key}={text}" for key, text in corner.items()] for corner in corners]
+
+
+def _values(search: Range | Choice) -> list[str]:
+    from primer.config.space import Choice
+
+    return list(search.values) if isinstance(search, Choice) else [repr(search.low), repr(search.high)]
+
+
+def _digest(space: dict[str, Range | Choice], fixed: Sequence[str]) -> str:
+    words: Any = [sorted((key, str(search)) for key, search in space.items()), sorted(fixed)]
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:16]
