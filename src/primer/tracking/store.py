@@ -60,8 +60,12 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             # two first runs at once would both migrate: github.com/daizutabi/hydraflow/issues/245
             with FileLock(f"{path}.lock"):
+                if not path.exists():
+                    _create(path)
                 self.client = MlflowClient(uri)
-                self.client.search_experiments(max_results=1)  # touches, and so creates, the tables
+                self.client.search_experiments(
+                    max_results=1
+                )  # touches the tables, which raises if they are old
                 _use_wal(path)
         else:
             self.client = MlflowClient(uri)
@@ -254,6 +258,15 @@ def _check_model(folder: Path, listed: Callable[[str | None], Iterable[FileInfo]
         name = None if place == folder else place.relative_to(folder).as_posix()
         files = {path.relative_to(folder).as_posix(): path for path in place.iterdir() if path.is_file()}
         _check_arrived(files, listed(name))
+
+
+def _create(path: Path) -> None:
+    """Create a database whole or not at all: a kill amid the 68 migrations leaves one that never opens."""
+    for left in path.parent.glob(f".{path.name}.new*"):  # of one that was killed
+        left.unlink()
+    new = path.with_name(f".{path.name}.new")
+    MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
+    new.replace(path)
 
 
 def _use_wal(path: Path) -> None:
