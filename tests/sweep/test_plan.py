@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from primer.config import compose_all, config_hash
 from primer.config.options import conf_dir
+from primer.errors import ConfigError
 from primer.sweep.plan import definition_of, plan
 
 SWEPT = {
@@ -66,3 +67,10 @@ def test_a_definition_is_what_is_computed(tmp_path: Path, change: str, is_same: 
 
 def test_identity_is_of_the_whole_config() -> None:
     assert len({config_hash(config) for config in compose_all(JOBS)}) == len(JOBS)
+
+
+@pytest.mark.parametrize("names", [["."], [".."], ["../other"], ["/tmp"], ["0", "0/1"], ["a/b", "a"]])
+def test_a_job_is_given_no_folder_but_its_own(tmp_path: Path, names: list[str]) -> None:
+    jobs = [[f"seed={number}"] for number in range(len(names))]
+    with pytest.raises(ConfigError, match=r"hydra\.sweep\.subdir=.*expected a folder below the sweep's"):
+        plan(jobs, first=0, folder=tmp_path, subdir=lambda number, _: names[number], switched=["seed"])

@@ -148,6 +148,7 @@ WRONG = {
     "hydra.launcher.wrkers=2": "did you mean hydra.launcher.workers?",
     "hydra.launcher.on_failure=contine": "did you mean continue?",
     "hydra/launcher=foo": "no such option",
+    "hydra/launcher=basic": "does not run primer's jobs; expected local",
     "hydra.job.chdir=true": "jobs run where the sweep was begun",
     "optimizer.lrr=0.1": "did you mean optimizer.lr?",
     "seed=1,": "can't be read",

@@ -54,6 +54,9 @@ class Multirun:
             except (HydraException, OmegaConfBaseException) as error:
                 raise ConfigError(_fault(error, overrides, config_dir)) from None
         self.launcher, self.settings = self._part("launcher", schema.LAUNCHERS)
+        if self.launcher not in schema.LAUNCHERS:
+            names = ", ".join(schema.LAUNCHERS)
+            raise ConfigError(f"hydra/launcher={self.launcher}: does not run primer's jobs; expected {names}")
         self.sweeper, self.sweeper_settings = self._part("sweeper", schema.SWEEPERS)
         self.keys += self.sweeper_settings.get("params") or []
         if self._config.hydra.job.chdir:
@@ -107,7 +110,9 @@ class Multirun:
             self._callbacks.on_multirun_start(config=self._config, config_name="train")
             context = HydraContext(config_loader=loader, callbacks=self._callbacks)
             sweeper = Plugins.instance().instantiate_sweeper(
-                config=self._config, hydra_context=context, task_function=Task(launch, search)
+                config=self._config,
+                hydra_context=context,
+                task_function=Task(launch, search),  # type: ignore[arg-type]
             )
             if hasattr(sweeper, "max_batch_size"):
                 sweeper.max_batch_size = None  # the launcher has slots, and a plan of all jobs
@@ -175,7 +180,7 @@ class Multirun:
 
 
 class Task:
-    """What a launcher runs: a batch for primer's own, one job for another."""
+    """What primer's launcher and sweeper are given by Hydra: how to run a batch, and how to search."""
 
     def __init__(self, launch: Launch, search: Callable[[Sequence[str]], None]) -> None:
         self._launch = launch
@@ -188,11 +193,6 @@ class Task:
             JobReturn(list(words), status=JobStatus.COMPLETED, _return_value=value)
             for words, value in zip(batch, values, strict=True)
         ]
-
-    def __call__(self, config: DictConfig) -> float:
-        """One job, whose config Hydra has composed."""
-        job = HydraConfig.get()
-        return self._launch([list(job.overrides.task)], job.job.num)[0]
 
 
 def _callbacks(config: DictConfig) -> Any:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from primer.config import compose_all, config_hash, run_name
+from primer.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,25 @@ def plan(
 ) -> list[Job]:
     """The jobs that these overrides ask for, numbered from `first`; each named by the keys `switched`.
 
-    Raises SweepError with all that is wrong with any of them.
+    Raises SweepError with all that is wrong with any of them, and ConfigError where a folder is not below the
+    sweep's, or in another job's.
     """
-    jobs, taken = [], set[str]()
+    jobs, taken, around = [], set[Path](), set[Path]()
     keys = set(switched)
     for number, config in enumerate(compose_all(overrides, config_dir=config_dir), start=first):
         typed = [text for text in config["typed"]["overrides"] if _key(text) in keys]
         config["name"] = run_name(typed or config["typed"]["overrides"], config)
         name = subdir(number, config)
-        while name in taken:  # a subdir that leaves out what differs
-            name = f"{name}-{number}"
-        taken.add(name)
-        jobs.append(Job(number, folder / name, config))
+        place = Path(os.path.normpath(folder / name))
+        if place in taken:  # a subdir that leaves out what differs
+            place = place.with_name(f"{place.name}-{number}")
+        if folder not in place.parents or place in taken | around or taken & {*place.parents}:
+            raise ConfigError(
+                f"hydra.sweep.subdir={name}: expected a folder below the sweep's, and in no other job's"
+            )
+        taken.add(place)
+        around |= {*place.parents}
+        jobs.append(Job(number, place, config))
     return jobs
 
 

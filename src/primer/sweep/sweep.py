@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Sweep:
         self.environment = environment
         self._couriers: dict[str, Courier] = {}
         self._shipment: Shipment | None = None
+        self._lock = threading.Lock()
 
     def run(self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
@@ -101,11 +103,12 @@ class Sweep:
         if config["switches"]["tracking"] == "off":
             return None
         uri = uri_of(config)
-        if uri not in self._couriers:
-            courier = self._couriers[uri] = Courier(uri)
-            if len(self._couriers) == 1:
-                self._shipment = courier.add(self.folder)
-            courier.start()
+        with self._lock:  # slots ask at once
+            if uri not in self._couriers:
+                courier = self._couriers[uri] = Courier(uri)
+                if len(self._couriers) == 1:
+                    self._shipment = courier.add(self.folder)
+                courier.start()
         return self._couriers[uri]
 
     def ship(self, jobs: Iterable[Job]) -> None:

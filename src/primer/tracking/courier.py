@@ -39,7 +39,7 @@ class Courier(threading.Thread):
     def add(self, folder: Path) -> Shipment:
         """Ship one more folder, after those that are there."""
         shipment = Shipment(folder, self.stores.uri, self.stores)
-        self.shipments = [*self.shipments, shipment]
+        self.shipments.append(shipment)  # at once for all threads
         self._wake.set()
         return shipment
 
@@ -99,7 +99,7 @@ class Courier(threading.Thread):
     def _ship(self) -> bool:
         """Ship what is new of each folder; whether that failed."""
         has_failed = False
-        for shipment in self.shipments:
+        for shipment in list(self.shipments):
             if self._is_over or shipment.has_arrived:
                 continue
             try:
