@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": "",
     "redact": "",
     "files": "errors",
+    "direction": "",
     "stopping": "errors",
     "config": "errors redact",
     "data": "errors",
@@ -30,7 +31,7 @@ MAY_IMPORT = {
     "tracking.heartbeat": "errors tracking.journal",
     "tracking.serving": "",  # copied into every saved model, which must not need primer
     # the worker's side
-    "training": "errors files data nets activations stopping tracking.journal",
+    "training": "errors direction files data nets activations stopping tracking.journal",
     "tracking.model": "errors data tracking tracking.serving",
     "fitting": "errors config data stopping training tracking.journal tracking.model",
     "worker": "errors redact stopping config data tracking.journal tracking.heartbeat fitting",
@@ -53,14 +54,13 @@ MAY_IMPORT = {
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "",
-    "sweep": "errors sweep.forkserver redact stopping config attempt ending finding folder leaving result "
-    "resume run summary sync tracking tracking.journal",
+    "sweep": "errors direction sweep.forkserver redact stopping config attempt ending finding folder leaving "
+    "result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",
-    "cli": "errors config finding tracking result run resume reproduce sync doctor summary completion sweep "
-    "compare verify",
-    "__init__": "errors result run resume reproduce sweep sync doctor",
+    "cli": "errors config tracking result run reproduce sync doctor summary completion sweep compare verify",
+    "__init__": "errors result run reproduce sweep sync doctor",
     "__main__": "cli",
 }
 IN_A_FUNCTION = {

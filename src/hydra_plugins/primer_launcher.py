@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 class PrimerLauncher(Launcher):
     """Hands all jobs of a batch to primer's sweep, under any of Hydra's sweepers."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+    def __init__(self, **_: Any) -> None:
+        """Its keys are read and checked with the whole config, by `primer.config.multirun`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before the first batch; `task_function` is a `primer.config.multirun.Task`."""

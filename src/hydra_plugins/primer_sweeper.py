@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 class OptunaSweeper(Sweeper):
     """Has primer search with Optuna; jobs are asked for one by one, so no slot waits for a batch."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.settings = settings
+    def __init__(self, **_: Any) -> None:
+        """Its keys are read and checked with the whole config, by `primer.config.multirun`."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Hydra's call before the sweep; `task_function` is a `primer.config.multirun.Task`."""

@@ -13,10 +13,10 @@ from primer.doctor import doctor
 from primer.errors import ConfigError, DataError, PrimerError, RunError, UsageError
 from primer.reproduce import reproduce
 from primer.result import RunResult
-from primer.resume import resume
 from primer.run import train
-from primer.sweep.multirun import sweep
+from primer.sweep.launch import sweep
 from primer.sweep.result import SweepResult
+from primer.sweep.resume import resume
 from primer.sync import sync
 
 __version__ = "0.1.0"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from primer.completion import SCRIPTS, complete_override
 from primer.errors import PrimerError, Stopped, SweepError
+
+if TYPE_CHECKING:
+    from primer.result import RunResult
+    from primer.sweep.result import SweepResult
 
 INTERRUPTED = 130  # the shells' word for SIGINT
 
@@ -81,22 +84,16 @@ def train(
         click.echo(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), nl=False)
         return 0
     from primer.run import run
-    from primer.summary import show
 
-    result = run(config, debug=debug)
-    show(result)
-    return result.exit_code
+    return _told(run(config, debug=debug))
 
 
 def _train_many(overrides: tuple[str, ...], config_dir: str | None, *, debug: bool, cfg: str | None) -> int:
     if debug or cfg:
         raise click.UsageError(f"{'--debug' if debug else '--cfg'} is for one run; expected no -m")
-    from primer.sweep.multirun import sweep
-    from primer.sweep.summary import show
+    from primer.sweep.launch import sweep
 
-    result = sweep(*overrides, config_dir=config_dir)
-    show(result)
-    return result.exit_code
+    return _told(sweep(*overrides, config_dir=config_dir))
 
 
 @main.command()
@@ -113,29 +110,18 @@ def resume(run: str, overrides: tuple[str, ...], fork: bool, debug: bool, failed
     primer resume last max_steps=2000      a longer training of the same run
     primer resume last optimizer.lr=0.01 --fork
     """
-    from primer.finding import find_folder, is_sweep
+    from primer.sweep.resume import resume
 
-    folder = find_folder(run)
-    if is_sweep(folder):
-        if fork or debug:
-            raise click.UsageError(f"{'--fork' if fork else '--debug'} is for one run, but {run} is a sweep")
-        return _resume_many(folder, overrides, failed=failed)
-    if failed:
-        raise click.UsageError(f"--failed is for a sweep, but {run} is one run")
-    from primer.resume import resume
+    return _told(resume(run, *overrides, fork=fork, debug=debug, failed=failed))
+
+
+def _told(result: RunResult | SweepResult) -> int:
+    """Print what a run or a sweep came to, and return its exit code."""
+    from primer.result import RunResult
     from primer.summary import show
+    from primer.sweep.summary import show_sweep
 
-    result = resume(run, *overrides, fork=fork, debug=debug)
-    show(result)
-    return result.exit_code
-
-
-def _resume_many(folder: Path, overrides: tuple[str, ...], *, failed: bool) -> int:
-    from primer.sweep.resume import resume_sweep
-    from primer.sweep.summary import show
-
-    result = resume_sweep(folder, *overrides, failed=failed)
-    show(result)
+    show(result) if isinstance(result, RunResult) else show_sweep(result)
     return result.exit_code
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from primer.errors import UsageError
-from primer.folder import ROOT, is_running
+from primer.folder import ROOT, is_running, is_sweep
 from primer.tracking.journal import NAME, Record, first_record, last_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST
 from primer.tracking.trouble import asking
-
-SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 
 
 def run_folders(root: Path | None = None) -> list[Path]:
@@ -24,11 +22,6 @@ def run_folders(root: Path | None = None) -> list[Path]:
 def _top_folders(root: Path | None = None) -> list[Path]:
     root = Path.cwd() / ROOT if root is None else root
     return sorted(path.parent for path in root.glob(f"*/*/{NAME}"))
-
-
-def is_sweep(folder: Path) -> bool:
-    """Whether it is the folder of a sweep."""
-    return (folder / SWEEP_FILE).exists()
 
 
 def sweep_folders() -> list[Path]:

@@ -26,6 +26,7 @@ from primer.tracking.journal import NAME, Journal, reserve_room
 from primer.tracking.uri import uri_of
 
 ROOT = "outputs"  # in the working directory
+SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 SILENT_FOR_S = 60  # chosen: a run on another machine whose journal is still for so long is dead
 
 
@@ -75,6 +76,13 @@ def write_header(
     `job` says of which sweep it is one.
     """
     write_config(folder, config)
+    fields: dict[str, Any] = {"job": job} if job else {}
+    fields["tags"] = tags_of(folder, config) | (extra_tags or {})
+    begin_journal(folder, config, name=config["name"], params=params_of(config), **fields)
+
+
+def begin_journal(folder: Path, config: dict[str, Any], **fields: Any) -> None:
+    """The facts and the journal's first record of a run, or of a sweep, which goes where `config` says."""
     write_facts(folder)
     reserve_room(folder)
     tracking = config["tracking"]
@@ -82,14 +90,11 @@ def write_header(
         journal.write(
             "run",
             id=uuid.uuid4().hex,
-            name=config["name"],
             time=time.time_ns() // 1_000_000,
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
             uri=redacted_text(uri_of(config)) if tracking else None,
-            params=params_of(config),
-            tags=tags_of(folder, config) | (extra_tags or {}),
-            **({"job": job} if job else {}),
+            **fields,
         )
 
 
@@ -101,11 +106,18 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The frozen config of a run's folder; raises UsageError where there is none."""
+    if is_sweep(folder):
+        raise UsageError(f"{folder}: is a sweep; expected one of its jobs")
     try:
         config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{folder / 'config.yaml'}: can't be read: {error}") from None
     return config
+
+
+def is_sweep(folder: Path) -> bool:
+    """Whether it is the folder of a sweep, which has runs below it."""
+    return (folder / SWEEP_FILE).exists()
 
 
 def write_facts(folder: Path) -> None:
@@ -137,15 +149,13 @@ def tags_of(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     return {
         tags.CONFIG_HASH: config_hash(config),
         tags.GROUP: group_name(config),
-        tags.FOLDER: str(folder),
-        tags.HOST: host(),
-        **source_tags(),
+        **place_tags(folder),
     }
 
 
-def source_tags() -> dict[str, str]:
-    """What MLflow keeps of the command and of the code."""
-    return {**source_facts(), **git_facts()}
+def place_tags(folder: Path) -> dict[str, str]:
+    """What MLflow keeps of the folder, the machine, the command and the code."""
+    return {tags.FOLDER: str(folder), tags.HOST: host(), **source_facts(), **git_facts()}
 
 
 @contextmanager

@@ -39,15 +39,15 @@ from primer.tracking.shipment import id_of
 from primer.tracking.tags import DRIFT, FORKED_FROM, HOST
 
 
-def resume(run: str, *overrides: str, fork: bool = False, debug: bool = False) -> RunResult:
-    """Go on with a run, as `primer resume RUN OVERRIDES` does, and return what it came to.
+def resume_run(run: str, *overrides: str, fork: bool = False, debug: bool = False) -> RunResult:
+    """Go on with one run, and return what it came to.
 
     Only what does not change what was computed before may be overridden: a longer training, how often is
     saved. Raises ConfigError for anything else, and UsageError for a run that is not there or still runs.
     A run that is FINISHED, and has nothing longer asked of it, is left alone. With `fork` a new run begins
     from its newest checkpoint, and anything may be overridden that the checkpoint's weights fit.
 
-    >>> resume("last", "max_steps=2000").status  # doctest: +SKIP
+    >>> resume_run("last", "max_steps=2000").status  # doctest: +SKIP
     'FINISHED'
     """
     folder = find_folder(run)

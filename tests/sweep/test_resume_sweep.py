@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from runs import primer
 from sweeping import QUICK, begin, environment, sweep_folders, sweep_in, with_faulty_net
 
+import primer as primer_package
 from primer.tracking.journal import read
 
 JOBS = ("net.fault=slow", "activation=relu,tanh", "seed=0,1,2", "checkpoint_every_n_steps=3")
@@ -125,3 +126,28 @@ def test_failed_jobs_go_on_when_they_are_asked_to(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     runs = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
     assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+
+
+def test_a_controller_killed_after_the_last_job_leaves_only_the_end_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cwd = with_faulty_net(tmp_path)
+    done = sweep_in(cwd, "seed=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = sweep_folders(cwd)
+    lines = (folder / "journal").read_bytes().splitlines(keepends=True)
+    (folder / "journal").write_bytes(b"".join(line for line in lines if b'"kind":"end"' not in line))
+    client = MlflowClient(f"sqlite:///{cwd}/mlflow.db")
+    (parent,) = [run for run in client.search_runs(["1"]) if "primer.sweep" not in run.data.tags]
+    client.update_run(parent.info.run_id, status="RUNNING")
+    monkeypatch.chdir(cwd)
+    result = primer_package.resume("last")  # from Python, too
+    assert isinstance(result, primer_package.SweepResult)
+    assert (result.status, result.exit_code, result.is_shipped) == ("FINISHED", 0, True)
+    assert result.name == parent.info.run_name
+    assert client.get_run(parent.info.run_id).info.status == "FINISHED"
+    assert [record["kind"] for record in read(folder / "0")].count("start") == 1
+    with pytest.raises(primer_package.UsageError, match="is a sweep; expected one of its jobs"):
+        primer_package.reproduce("last")
+    with pytest.raises(primer_package.UsageError, match="--fork is for one run, but last is a sweep"):
+        primer_package.resume("last", fork=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from primer.doctor.report import Finding
 from primer.folder import ROOT
 from primer.redact import redacted_text
+from primer.tracking.facts import num_cpus
 from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
 
 DISTRIBUTIONS = ("torch-primer", "torch", "lightning", "hydra-core", "mlflow")
@@ -49,8 +50,7 @@ def versions(_: object) -> Finding:
 
 def devices(_: object) -> Finding:
     """What there is to train on, as torch sees it."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    text = f"{len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count()} CPUs"
+    text = f"{num_cpus()} CPUs"
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         sizes = re.findall(r"Mem(?:Total|Available): +(\d+) kB", meminfo.read_text())

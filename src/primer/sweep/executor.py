@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 from primer.result import RunResult
 from primer.stopping import Stopping
 from primer.sweep.plan import Job
+from primer.tracking.facts import num_cpus
 
 POLL_S = 0.1  # chosen: between two looks at signals and the table
 Run = Callable[[Job, "Slot"], RunResult]
@@ -24,11 +24,6 @@ class Slot:
     number: int
     num_threads: int
     gpu: int | None
-
-
-def num_cpus() -> int:
-    """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def slots_of(settings: dict[str, Any], gpus: list[int], num_jobs: int) -> list[Slot]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from primer.direction import is_falling
 from primer.ending import Ending
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -15,8 +17,7 @@ from primer.sweep import ledger
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Sweep, objective
-from primer.tracking.curves import last_values
-from primer.tracking.journal import Journal, first_record, read
+from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
 
 MAX_NOTE = 5000  # characters: a page that is read, not scrolled
@@ -84,8 +85,7 @@ def _result(job: Job, result: RunResult | None) -> RunResult | None:
             return None
         ending = Ending(state["status"], 0 if state["status"] == "FINISHED" else 1, state["error"])
         return result_of(job.folder, job.config, ending, state["duration_s"])
-    metrics, run_id = last_values(read(job.folder)), id_of(job.folder)
-    return RunResult(**{**vars(result), "metrics": metrics, "run_id": run_id})
+    return dataclasses.replace(result, run_id=id_of(job.folder))  # by now it has one
 
 
 def _write_summary(
@@ -135,13 +135,4 @@ def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experimen
 
 
 def _rank(metric: str, value: float | None) -> float:
-    return 0.0 if value is None else -value if is_better_higher(metric) else value
-
-
-def is_better_higher(metric: str) -> bool:
-    """Whether more of a metric is better.
-
-    >>> is_better_higher("val/accuracy"), is_better_higher("val/loss")
-    (True, False)
-    """
-    return metric.rpartition("/")[2] in ("accuracy", "f1", "r2")
+    return 0.0 if value is None else value if is_falling(metric) else -value

@@ -6,20 +6,15 @@ too, the parent of its jobs, and its journal is shipped and settled as any run's
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from primer.folder import source_tags, write_facts
-from primer.redact import redacted, redacted_text
+from primer.folder import begin_journal, place_tags
+from primer.redact import redacted
 from primer.sweep.plan import Job
-from primer.tracking import tags
-from primer.tracking.facts import host
-from primer.tracking.journal import Journal, Record, first_record, last_record, read, reserve_room
-from primer.tracking.uri import uri_of
+from primer.tracking.journal import Journal, Record, first_record, last_record, read
 
 WAITING, RUNNING = "waiting", "RUNNING"
 
@@ -35,22 +30,8 @@ class Definition:
 
 def create(folder: Path, name: str, definition: Definition, config: dict[str, Any], digest: str) -> None:
     """Begin the ledger of a sweep; `config` is that of a job of it, whose store the sweep goes to."""
-    write_facts(folder)
-    reserve_room(folder)
-    tracking = config["tracking"]
-    with Journal(folder) as journal:
-        journal.write(
-            "run",
-            id=uuid.uuid4().hex,
-            name=name,
-            time=time.time_ns() // 1_000_000,
-            cwd=str(Path.cwd()),
-            experiment=tracking.get("experiment"),
-            uri=redacted_text(uri_of(config)) if tracking else None,
-            params={},
-            tags={tags.FOLDER: str(folder), tags.HOST: host(), **source_tags()},
-            sweep={"definition": digest, **vars(definition)},
-        )
+    asked = {"definition": digest, **vars(definition)}
+    begin_journal(folder, config, name=name, params={}, tags=place_tags(folder), sweep=asked)
 
 
 def add(folder: Path, jobs: Iterable[Job]) -> None:

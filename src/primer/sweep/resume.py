@@ -12,25 +12,47 @@ from primer.config import compose_all
 from primer.config.changes import differences, told_value
 from primer.config.wording import shown
 from primer.errors import ConfigError, UsageError
-from primer.finding import check_original, check_place
-from primer.folder import held, source_tags
+from primer.finding import check_original, check_place, find_folder
+from primer.folder import held, is_sweep, place_tags
 from primer.result import RunResult
+from primer.resume import resume_run
 from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.finish import results_of
 from primer.sweep.forkserver import warm_up
 from primer.sweep.job import LOCK_WITHIN_S
-from primer.sweep.multirun import OPTUNA, Launch
+from primer.sweep.launch import OPTUNA, Launch
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
-from primer.tracking.journal import Journal, Record, reserve_room
+from primer.tracking.journal import Journal, Record, first_record, last_record, reserve_room
 from primer.tracking.shipment import id_of
 
 MAX_TOLD = 3  # differences that an error names
 
 
+def resume(
+    run: str, *overrides: str, fork: bool = False, debug: bool = False, failed: bool = False
+) -> RunResult | SweepResult:
+    """Go on with a run or a sweep, as `primer resume RUN` does: see `resume_run` and `resume_sweep`.
+
+    Raises UsageError where an option is for the other.
+
+    >>> resume("last", "max_steps=2000").status  # doctest: +SKIP
+    'FINISHED'
+    """
+    folder = find_folder(run)
+    is_many = is_sweep(folder)
+    if failed and not is_many:
+        raise UsageError(f"--failed is for a sweep, but {run} is one run")
+    if is_many and (fork or debug):
+        raise UsageError(f"{'--fork' if fork else '--debug'} is for one run, but {run} is a sweep")
+    if is_many:
+        return resume_sweep(folder, *overrides, failed=failed)
+    return resume_run(run, *overrides, fork=fork, debug=debug)
+
+
 def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepResult:
-    """Go on with a sweep, as `primer resume SWEEP` does, and return what it came to.
+    """Go on with the sweep of a folder, and return what it came to.
 
     Jobs that are FINISHED are left alone; with `failed`, those that have FAILED go on, too, from their last
     checkpoint. Only keys of `hydra.launcher` may be overridden. Raises ConfigError where the same overrides
@@ -53,14 +75,17 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
         asked.place(folder)
         is_open = asked.sweeper == OPTUNA and len(jobs) < asked.sweeper_settings["n_trials"]
-        if not left and not is_open:
+        last = last_record(folder) or {}
+        has_ended = last["kind"] == "end" and last["status"] != "KILLED"
+        if has_ended and not left and not is_open:
             return _nothing_to_do(folder, states, jobs)
         _check_definition(left)
-        warm_up()
+        if left or is_open:  # else its controller was killed after the last job, before the sweep's end
+            warm_up()
         reserve_room(folder)
         with Journal(folder) as journal:
             now = time.time_ns() // 1_000_000
-            journal.write("resume", time=now, params={}, tags=source_tags())
+            journal.write("resume", time=now, params={}, tags=place_tags(folder))
         ended = [job for job in jobs if job not in left]
         return Launch(asked, folder, stop).go_on(left, ended)
 
@@ -78,7 +103,7 @@ def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) 
     results: list[RunResult | None] = results_of(jobs, {})
     has_failed = "FAILED" in statuses
     return SweepResult(
-        name=folder.name,
+        name=(first_record(folder) or {})["name"],
         status="FAILED" if has_failed else "FINISHED",
         exit_code=int(has_failed),
         run_id=id_of(folder),

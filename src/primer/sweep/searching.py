@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.config import compose_all
+from primer.direction import is_falling
 from primer.ending import Ending
 from primer.errors import ConfigError
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.finish import is_better_higher
 from primer.sweep.job import JobStop
 from primer.sweep.plan import Job, plan
 from primer.sweep.search import Search
@@ -54,7 +54,7 @@ class Searching:
             space,
             num_trials=self.num_jobs,
             direction=settings["direction"]
-            or ("maximize" if is_better_higher(self.config["monitor"]) else "minimize"),
+            or ("minimize" if is_falling(self.config["monitor"]) else "maximize"),
             seed=settings["seed"],
             sampler=settings["sampler"],
             pruner=settings["pruner"],

@@ -18,7 +18,7 @@ from primer.sweep.sweep import objective
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
 
-def show(result: SweepResult) -> None:
+def show_sweep(result: SweepResult) -> None:
     """Print the end of a sweep to standard output."""
     console = Console(highlight=False, soft_wrap=True)
     jobs = ledger.jobs_in(result.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +68,7 @@ class Sweep:
 
             is_strict = self.settings["on_failure"] == "stop"
             executor = Executor(slots, run, self.stop, stops_at_failure=is_strict)
-            return executor.work(_one_by_one(jobs), table.refresh)
+            return executor.work(iter(jobs), table.refresh)
 
     def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult:
         table.begin(job)
@@ -128,7 +128,7 @@ class Sweep:
         try:
             from primer.tracking.view import save_view, view_link
 
-            client = self._couriers[uri].stores.open().client
+            client = self._couriers[uri].store.open().client
             key = save_view(client, experiment_id, name=name, sweep=run_id, params=params, metrics=metrics)
         except Exception as error:  # MLflow's own format, and a convenience: no sweep fails of it
             print(f"primer: no view was left in MLflow: {reason_of(error)}", file=sys.stderr)
@@ -155,7 +155,3 @@ def objective(metrics: dict[str, float], config: dict[str, Any]) -> float | None
     key = config["monitor"]
     value = metrics.get(f"best/{key}", metrics.get(f"final/{key}"))
     return metrics.get("final/train/loss") if value is None else value
-
-
-def _one_by_one(jobs: Iterable[Job]) -> Iterator[Job]:
-    yield from jobs

@@ -20,8 +20,6 @@ from primer.sweep.ledger import counts_of, told
 from primer.sweep.plan import Job
 from primer.tracking.journal import Record
 
-COLOURS = {"FINISHED": "green", "FAILED": "red", "KILLED": "yellow"}
-
 
 @dataclass
 class Row:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from primer.redact import redacted_text
 from primer.stopping import Stopping
-from primer.tracking.shipment import Shipment, Stores
+from primer.tracking.shipment import LateStore, Shipment
 from primer.tracking.trouble import FULL, reason_of
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
@@ -28,9 +28,9 @@ class Courier(threading.Thread):
     def __init__(self, uri: str, *folders: Path) -> None:
         super().__init__(name="courier", daemon=True)
         self.trouble: str | None = None  # what the last try failed of
-        self.stores = Stores(uri)
+        self.store = LateStore(uri)
         self._uri = redacted_text(uri)
-        self.shipments = [Shipment(folder, uri, self.stores) for folder in folders]
+        self.shipments = [Shipment(folder, uri, self.store) for folder in folders]
         self._wake = threading.Event()
         self._is_over = self._has_warned = False
         self._is_closed = bool(folders)  # no more will come
@@ -38,7 +38,7 @@ class Courier(threading.Thread):
 
     def add(self, folder: Path) -> Shipment:
         """Ship one more folder, after those that are there."""
-        shipment = Shipment(folder, self.stores.uri, self.stores)
+        shipment = Shipment(folder, self.store.uri, self.store)
         self.shipments.append(shipment)  # at once for all threads
         self._wake.set()
         return shipment
@@ -73,7 +73,7 @@ class Courier(threading.Thread):
     def wait_for(self, shipments: Sequence[Shipment], stop: Stopping, *, is_hurried: bool) -> None:
         """Wait for the ends of these journals to arrive, but not where nothing does."""
         begun_at, num_signals = time.monotonic(), stop.num_received
-        is_absent = self.trouble is not None and self.stores.opened is None
+        is_absent = self.trouble is not None and self.store.opened is None
         within_s = HURRIED_S if is_hurried or is_absent or self.is_out_of_room else GIVE_UP_AFTER_S
         while self.is_alive() and not all(shipment.has_arrived for shipment in shipments):
             since = begun_at if is_hurried else max(begun_at, self._succeeded_at)
@@ -108,7 +108,7 @@ class Courier(threading.Thread):
             except Exception as error:  # a run is not lost because its record could not be sent
                 has_failed = True
                 self._failed(error)
-                if self.stores.opened is None:
+                if self.store.opened is None:
                     break  # the others would fail of the same
         if not has_failed:
             self.trouble = None

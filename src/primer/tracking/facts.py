@@ -80,6 +80,11 @@ def _git(*arguments: str) -> str | None:
     return done.stdout
 
 
+def num_cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Python, platform and the version of every installed package."""
     packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
@@ -88,6 +93,6 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "host": host(),
-        "num_cpus": os.cpu_count(),
+        "num_cpus": num_cpus(),
         "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.tracking.journal import NAME as JOURNAL
-from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, sync
+from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, sync
 from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, WARNING
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def id_of(folder: Path) -> str | None:
         return None
 
 
-class Stores:
+class LateStore:
     """The store at a uri, opened when it is first needed; its module takes 1.5 s to import."""
 
     def __init__(self, uri: str) -> None:
@@ -63,12 +63,12 @@ class Shipment:
     or a sweep that it has jobs.
     """
 
-    def __init__(self, folder: Path, uri: str, stores: Stores | None = None) -> None:
+    def __init__(self, folder: Path, uri: str, store: LateStore | None = None) -> None:
         self.run_id: str | None = None
         self.has_arrived = False
         self.end: Record | None = None  # for a journal that had no room for it
         self._folder = folder
-        self._stores = stores or Stores(uri)
+        self._late = store or LateStore(uri)
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
         self._store: Store | None = None
@@ -88,7 +88,7 @@ class Shipment:
         if not self._waiting or not is_begun:
             return False
         if self._store is None:
-            self._store = self._stores.open()
+            self._store = self._late.open()
         if self.run_id is None:
             self._find_or_create()
         if not self._waiting:
@@ -116,6 +116,7 @@ class Shipment:
         if shipped and is_end_of_line(self._folder, int(shipped)):
             self._follower = Follower(self._folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
+            self.has_arrived = not self._waiting and (last_record(self._folder) or {})["kind"] == "end"
         else:
             self._store.log_params(run_id, header["params"])
         (self._folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
@@ -130,7 +131,7 @@ class Shipment:
         run_id = str(found[0].info.run_id) if found else None
         folder = Path(header["job"]["folder"])
         if run_id is None and (folder / JOURNAL).exists():
-            sweep = Shipment(folder, self._stores.uri, self._stores)
+            sweep = Shipment(folder, self._late.uri, self._late)
             sweep.advance()
             run_id = sweep.run_id
         return {SWEEP: run_id, PARENT: run_id} if run_id else {}

@@ -9,16 +9,6 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
 # A metric of which less is better; of all others, more is.
-FALLING = ("loss", "mae", "rmse")
-
-
-def is_falling(metric: str) -> bool:
-    """Whether less is better.
-
-    >>> is_falling("val/loss"), is_falling("val/accuracy")
-    (True, False)
-    """
-    return metric.rpartition("/")[2] in FALLING
 
 
 def metrics_of(task: str, out_features: int) -> MetricCollection:

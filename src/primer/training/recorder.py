@@ -9,8 +9,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from primer.direction import is_falling
 from primer.tracking.journal import Journal
-from primer.training.metrics import is_falling
 from primer.training.module import TrainingModule
 
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much

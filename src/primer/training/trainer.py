@@ -11,9 +11,9 @@ import torch
 from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from primer.direction import is_falling
 from primer.errors import ConfigError
 from primer.training.checkpoint import VerifiedCheckpointIO
-from primer.training.metrics import is_falling
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64": "64-true"}
 
