@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CAMPAIGNS = ("resume", "checkpoints", "outages", "endings")
+CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps")
 
 
 def main() -> int:
@@ -20,7 +20,8 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="only so many of each kind")
     options = parser.parse_args()
     # the helpers of the tests: killed nets, faulty servers, runs that are watched
-    sys.path.insert(0, str(Path(__file__).absolute().parents[1] / "tests"))
+    tests = Path(__file__).absolute().parents[1] / "tests"
+    sys.path[:0] = [str(tests), str(tests / "sweep")]
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     is_sound = True

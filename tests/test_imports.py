@@ -54,8 +54,8 @@ MAY_IMPORT = {
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "",
-    "sweep": "errors direction sweep.forkserver redact stopping config attempt ending finding folder leaving "
-    "result resume run summary sync tracking tracking.journal",
+    "sweep": "errors direction files sweep.forkserver redact stopping config attempt ending finding folder "
+    "leaving result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",

@@ -67,7 +67,7 @@ def train_in_worker(
     for _ in follower.new():
         pass  # of earlier attempts
     with contextlib.nullcontext(means) if means else Progress() as shown:
-        worker = means.start_worker(folder, secrets, lock) if means else _started(folder, secrets, lock)
+        worker = means.start_worker(folder, secrets, lock) if means else start_worker(folder, secrets, lock)
         try:
             wish = _WishToStop(worker, stop, courier)
             while worker.poll() is None and not wish.is_overdue():
@@ -82,7 +82,8 @@ def train_in_worker(
     return -stop.received if was_killed and stop.received else exit_code
 
 
-def _started(folder: Path, secrets: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+def start_worker(folder: Path, secrets: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+    """A process that trains the run of a folder, and inherits its lock."""
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     with (folder / "worker.log").open("ab") as log:
         return subprocess.Popen(

@@ -9,8 +9,8 @@ from typing import Any, Protocol, Self
 
 from primer.errors import Stopped
 
-# what Ctrl-C, a scheduler, a closed terminal and SLURM's warning before pre-emption send
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# what Ctrl-C, a scheduler, a closed terminal and SLURM's warnings before a job's end send
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopping(Protocol):

@@ -36,12 +36,12 @@ def sweep_folders(cwd: Path) -> list[Path]:
     return sorted(path.parent for path in cwd.glob("outputs/*/*/multirun.yaml"))
 
 
-def begin(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+def begin(cwd: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """`primer ARGUMENTS`, while it goes on."""
     return subprocess.Popen(
         [sys.executable, "-m", "primer", *arguments],
         cwd=cwd,
-        env=os.environ | environment(),
+        env=os.environ | environment() | (env or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

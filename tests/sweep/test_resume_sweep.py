@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -151,3 +152,31 @@ def test_a_controller_killed_after_the_last_job_leaves_only_the_end_to_do(
         primer_package.reproduce("last")
     with pytest.raises(primer_package.UsageError, match="--fork is for one run, but last is a sweep"):
         primer_package.resume("last", fork=True)
+
+
+@pytest.mark.parametrize("num_planned", [0, 2])
+def test_a_controller_killed_while_it_wrote_the_plan_leaves_no_smaller_sweep(
+    tmp_path: Path, num_planned: int
+) -> None:
+    cwd = with_faulty_net(tmp_path)
+    process = begin(cwd, "train", "-m", *QUICK, "seed=0,1,2")
+    until_training(cwd, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    (folder,) = sweep_folders(cwd)
+    time.sleep(2)  # its jobs notice
+    for number in range(3):
+        shutil.rmtree(folder / str(number), ignore_errors=True)
+    (folder / "mlflow.json").unlink(missing_ok=True)
+    for path in cwd.glob("mlflow.db*"):
+        path.unlink()
+    lines = (folder / "journal").read_bytes().splitlines(keepends=True)
+    (folder / "journal").write_bytes(b"".join(lines[: 1 + num_planned]) + lines[1 + num_planned][:20])
+    done = resume(cwd, str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 FINISHED" in done.stdout
+    runs = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert len([run for run in runs if "mlflow.parentRunId" in run.data.tags]) == 3
+    numbers = [record["number"] for record in read(folder) if record["kind"] == "job"]
+    assert numbers == [0, 1, 2]

@@ -14,7 +14,7 @@ from primer.sweep.plan import Job
 from primer.tracking.facts import num_cpus
 
 POLL_S = 0.1  # chosen: between two looks at signals and the table
-Run = Callable[[Job, "Slot"], RunResult]
+Run = Callable[[Job, "Slot"], RunResult | None]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def slots_of(settings: dict[str, Any], gpus: list[int], num_jobs: int) -> list[S
 
 
 class Executor:
-    """Runs jobs in slots; `run` takes one and its slot, and says what it came to."""
+    """Runs jobs in slots; `run` takes one and its slot, and says what it came to, if it was begun."""
 
     def __init__(self, slots: list[Slot], run: Run, stop: Stopping, *, stops_at_failure: bool) -> None:
         self._slots, self._run, self._stop = slots, run, stop
@@ -75,8 +75,9 @@ class Executor:
         try:
             while (job := self._next(jobs)) is not None:
                 result = self._run(job, slot)
-                done[job.number] = result
-                self._has_failed |= result.status == "FAILED"
+                if result is not None:
+                    done[job.number] = result
+                    self._has_failed |= result.status == "FAILED"
         except BaseException as error:  # raised again where the sweep was begun
             self._error = self._error or error
 

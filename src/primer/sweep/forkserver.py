@@ -119,4 +119,7 @@ def _train(
     from primer import worker
 
     torch.set_num_threads(num_threads)  # what a run takes that does not say
-    sys.exit(worker.main(folder / "config.yaml", secrets, parent=os.getppid()))
+    parent, controller = os.getppid(), multiprocessing.parent_process()
+    if controller is None or not controller.is_alive():
+        sys.exit(os.EX_TEMPFAIL)  # killed since it asked; `parent`, too, may be somebody else by now
+    sys.exit(worker.main(folder / "config.yaml", secrets, parent=parent))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import Worker, environment
+from primer.attempt import Worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending
 from primer.errors import UsageError
@@ -19,43 +19,15 @@ from primer.leaving import write_end
 from primer.result import RunResult
 from primer.resume import begin_again
 from primer.run import attempt, result_of
-from primer.stopping import Stopping
-from primer.sweep.forkserver import ForkedWorker
 from primer.sweep.plan import Job
+from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
 from primer.tracking.journal import NAME, Journal, Record
 from primer.tracking.tags import PRUNED
 
-LOCK_WITHIN_S = 15.0  # chosen: a worker whose controller was killed notices within 1 s and saves
-
-
-class JobStop:
-    """What stops a job: what stops the sweep, or `alone`, the ending that it then has."""
-
-    def __init__(self, sweep: Stopping, deadline: float | None, timeout: str) -> None:
-        self._sweep, self._deadline, self._timeout = sweep, deadline, timeout
-        self._alone: Ending | None = None
-
-    @property
-    def alone(self) -> Ending | None:
-        """The ending of a job that is stopped for a reason of its own."""
-        if self._alone is None and self._deadline is not None and time.monotonic() > self._deadline:
-            self._alone = Ending("FAILED", 1, self._timeout)
-        return self._alone
-
-    @alone.setter
-    def alone(self, ending: Ending) -> None:
-        self._alone = ending
-
-    @property
-    def received(self) -> int | None:
-        """The signal to pass on."""
-        return self._sweep.received or (signal.SIGTERM if self.alone else None)
-
-    @property
-    def num_received(self) -> int:
-        """How often the sweep was asked to stop."""
-        return self._sweep.num_received
+# chosen: a worker whose controller was killed notices within 1 s and saves, but on a busy machine the fork
+# server, which holds what it was to pass on, takes its time to import torch before it notices
+LOCK_WITHIN_S = 60.0
 
 
 @dataclasses.dataclass
@@ -66,13 +38,11 @@ class JobMeans:
     courier: Courier | None
     stop: JobStop
     shown: Callable[[Iterable[Record]], None]
-    environment: dict[str, str]
-    num_threads: int
+    start: Callable[[Path, dict[str, str], int], Worker]
 
     def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
-        """A forked process."""
-        variables = environment() | self.environment
-        return ForkedWorker(folder, secrets, lock, environment=variables, num_threads=self.num_threads)
+        """A process that trains the run of a folder."""
+        return self.start(folder, secrets, lock)
 
     def show(self, records: Iterable[Record]) -> None:
         """Pass it on to the sweep's table."""
@@ -101,7 +71,12 @@ def run_job(means: JobMeans, origin: dict[str, Any], begin: Callable[[], None]) 
             write_header(folder, config, job=origin)
             begin()
             return _attempt(folder, config, stop, lock, means)
-    with held(folder, within_s=LOCK_WITHIN_S) as lock:
+    with ExitStack() as stack:
+        try:
+            lock = stack.enter_context(held(folder, within_s=LOCK_WITHIN_S))
+        except UsageError as error:  # the other jobs go on; what its journal says is not ours to write
+            begin()
+            return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
         config = with_secrets(job.config, ())
         begin_again(folder, config)
         begin()

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep import ledger
+from primer.sweep.backends import backend_of
 from primer.sweep.finish import finish
-from primer.sweep.forkserver import warm_up
 from primer.sweep.ledger import Definition
 from primer.sweep.plan import Job, definition_of, plan
 from primer.sweep.result import SweepResult
@@ -83,21 +83,29 @@ class Launch:
     def __init__(self, asked: Multirun, folder: Path, stop: StopSignal) -> None:
         self._asked, self._folder, self._stop = asked, folder, stop
         self._begun_at = time.monotonic()
-        self._sweep = Sweep(folder, asked.settings, stop, asked.environment)
+        self._backend = backend_of(asked.launcher, asked.settings, folder)
+        self._sweep = Sweep(folder, self._backend, asked.settings, stop, asked.environment)
         self._results: dict[int, RunResult] = {}
 
     def run(self) -> SweepResult:
         """Run all that Hydra's sweeper makes, and end the sweep."""
-        with suppress(_Over):
+        with closing(self._backend), suppress(_Over):
             self._asked.sweep(self._launch, self._search, self._folder)
         return self._finish()
 
-    def go_on(self, left: list[Job], ended: list[Job]) -> SweepResult:
-        """Run the jobs that an earlier controller left, and end the sweep."""
+    def go_on(self, left: list[Job], ended: list[Job], *, is_planned: bool) -> SweepResult:
+        """Run the jobs that an earlier controller left, and end the sweep.
+
+        Unless all of its plan is in the ledger, no job has begun, and it is made again.
+        """
+        is_open = self._asked.sweeper == OPTUNA or not is_planned  # there are more to come
         self._sweep.ship(ended)
-        if self._asked.sweeper == OPTUNA:  # which may have more to propose
+        if left or is_open:  # else that controller was killed after the last job, before the sweep's end
+            self._backend.open(self._stop)
+        if is_open:
             return self.run()
-        self._results |= self._sweep.run(left, len(left), hooks_of(self._asked))
+        with closing(self._backend):
+            self._results |= self._sweep.run(left, len(left), hooks_of(self._asked))
         return self._finish()
 
     def _finish(self) -> SweepResult:
@@ -113,9 +121,10 @@ class Launch:
             switched=asked.keys,
             config_dir=asked.config_dir,
         )
-        if first == 0:
-            self._begin(jobs[0].config, definition_of(jobs))
-        ledger.add(self._folder, jobs)
+        known = {job.number for job in ledger.jobs_in(self._folder)}  # of a plan that a kill cut short
+        if first_record(self._folder) is None:
+            self._begin(jobs[0].config, definition_of(jobs), len(jobs))
+        ledger.add(self._folder, [job for job in jobs if job.number not in known])
         results = self._sweep.run(jobs, len(jobs), hooks_of(asked))
         self._results |= results
         has_failed = any(result.status != "FINISHED" for result in results.values())
@@ -141,15 +150,16 @@ class Launch:
         finally:
             searching.close()
 
-    def _begin(self, config: dict[str, Any], digest: str) -> None:
+    def _begin(self, config: dict[str, Any], digest: str, num_jobs: int | None = None) -> None:
         asked = self._asked
-        warm_up()  # only now: where the question was wrong, no process is left to import torch
+        self._backend.open(self._stop)  # only now: where the question was wrong, nothing was started
         for other in sweep_folders():
             _tell_unfinished(other, digest)
         directory = None if asked.config_dir is None else str(Path(asked.config_dir).absolute())
         typed = [text.partition("=")[2] for text in asked.overrides if text.startswith("name=")]
         name = typed[-1] if typed else ",".join(asked.keys) or config["name"]
-        ledger.create(self._folder, name, Definition(asked.overrides, directory, asked.keys), config, digest)
+        definition = Definition(asked.overrides, directory, asked.keys, num_jobs)
+        ledger.create(self._folder, name, definition, config, digest)
         is_tracking = config["switches"]["tracking"] != "off"
         Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
 

@@ -21,11 +21,12 @@ WAITING, RUNNING = "waiting", "RUNNING"
 
 @dataclass(frozen=True)
 class Definition:
-    """What a sweep was asked for."""
+    """What a sweep was asked for, and how many jobs that makes, where it is known beforehand."""
 
     overrides: list[str]
     config_dir: str | None
     keys: list[str]
+    num_jobs: int | None = None
 
 
 def create(folder: Path, name: str, definition: Definition, config: dict[str, Any], digest: str) -> None:

@@ -19,8 +19,6 @@ from primer.resume import resume_run
 from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.finish import results_of
-from primer.sweep.forkserver import warm_up
-from primer.sweep.job import LOCK_WITHIN_S
 from primer.sweep.launch import OPTUNA, Launch
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
@@ -28,6 +26,7 @@ from primer.tracking.journal import Journal, Record, first_record, last_record, 
 from primer.tracking.shipment import id_of
 
 MAX_TOLD = 3  # differences that an error names
+LOCK_WITHIN_S = 15.0  # chosen: for a sweep whose controller was killed in this moment
 
 
 def resume(
@@ -74,20 +73,21 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
         asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
         asked.place(folder)
-        is_open = asked.sweeper == OPTUNA and len(jobs) < asked.sweeper_settings["n_trials"]
+        is_planned = len(jobs) >= (definition.num_jobs or 0)
+        is_open = not is_planned
+        if asked.sweeper == OPTUNA:
+            is_open = len(jobs) < asked.sweeper_settings["n_trials"]
         last = last_record(folder) or {}
         has_ended = last["kind"] == "end" and last["status"] != "KILLED"
         if has_ended and not left and not is_open:
             return _nothing_to_do(folder, states, jobs)
         _check_definition(left)
-        if left or is_open:  # else its controller was killed after the last job, before the sweep's end
-            warm_up()
         reserve_room(folder)
         with Journal(folder) as journal:
             now = time.time_ns() // 1_000_000
             journal.write("resume", time=now, params={}, tags=place_tags(folder))
         ended = [job for job in jobs if job not in left]
-        return Launch(asked, folder, stop).go_on(left, ended)
+        return Launch(asked, folder, stop).go_on(left, ended, is_planned=is_planned)
 
 
 def _is_left(state: Record, *, failed: bool) -> bool:

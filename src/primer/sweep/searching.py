@@ -14,9 +14,9 @@ from primer.ending import Ending
 from primer.errors import ConfigError
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.job import JobStop
 from primer.sweep.plan import Job, plan
 from primer.sweep.search import Search
+from primer.sweep.stop import JobStop
 from primer.sweep.sweep import objective
 from primer.tracking.curves import last_values
 from primer.tracking.journal import Record, read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
-from primer.sweep import ledger
-from primer.sweep.executor import Executor, Slot, slots_of
-from primer.sweep.gpus import visible_gpus
-from primer.sweep.job import JobMeans, JobStop, run_job
+from primer.sweep.backend import Attempt, Backend
+from primer.sweep.executor import Executor, Slot
 from primer.sweep.plan import Job
+from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Record
 from primer.tracking.shipment import Shipment
@@ -44,9 +42,14 @@ class Sweep:
     """One sweep at work in its folder, which is held; `settings` are the keys of `hydra.launcher`."""
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], stop: StopSignal, environment: dict[str, str]
+        self,
+        folder: Path,
+        backend: Backend,
+        settings: dict[str, Any],
+        stop: StopSignal,
+        environment: dict[str, str],
     ) -> None:
-        self.folder, self.settings, self.stop = folder, settings, stop
+        self.folder, self.backend, self.settings, self.stop = folder, backend, settings, stop
         self.environment = environment
         self._couriers: dict[str, Courier] = {}
         self._shipment: Shipment | None = None
@@ -59,44 +62,47 @@ class Sweep:
         """
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
-        gpus = self.settings["gpus"] if self.settings["gpus"] is not None else visible_gpus()
-        slots = slots_of(self.settings, gpus, num_jobs)
+        slots = self.backend.slots(num_jobs)
         with SweepTable(num_jobs, len(slots)) as table:
 
-            def run(job: Job, slot: Slot) -> RunResult:
+            def run(job: Job, slot: Slot) -> RunResult | None:
                 return self._run(job, slot, table, hooks)
 
             is_strict = self.settings["on_failure"] == "stop"
             executor = Executor(slots, run, self.stop, stops_at_failure=is_strict)
             return executor.work(iter(jobs), table.refresh)
 
-    def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult:
-        table.begin(job)
+    def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult | None:
         begun: list[Any] = []
-        for retries_left in range(self.settings["retries"], -1, -1):
-            means = self._means(job, slot, table, hooks)
-            origin = ledger.origin_of(self.folder, job.number)
-            result = run_job(means, origin, lambda: begun.append(hooks.begin(job)) if not begun else None)
+
+        def begin() -> None:
+            if not begun:  # a retry is the same job
+                table.begin(job)
+                begun.append(hooks.begin(job))
+
+        retries_left = self.settings["retries"]
+        while (result := self.backend.run(self._attempt(job, slot, begin, table, hooks))) is not None:
             if result.status == "FINISHED" or self.stop.received or not retries_left:
                 break
+            retries_left -= 1
+        if result is None:
+            return None
         table.end(job, result, objective(result.metrics, job.config))
         hooks.end(job, begun[0], result)
         return result
 
-    def _means(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> JobMeans:
-        minutes = self.settings["timeout_minutes"]
-        deadline = None if minutes is None else time.monotonic() + 60 * minutes
-        stop = JobStop(self.stop, deadline, f"took longer than {minutes} minutes")
-        variables = dict(self.environment)
-        if slot.gpu is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
+    def _attempt(
+        self, job: Job, slot: Slot, begin: Callable[[], None], table: SweepTable, hooks: Hooks
+    ) -> Attempt:
+        stop = JobStop(self.stop, self.settings["timeout_minutes"])
 
         def shown(records: Iterable[Record]) -> None:
             new = list(records)
             table.hear(job.number, new)
             hooks.hear(job, new, stop)
 
-        return JobMeans(job, self.courier(job.config), stop, shown, variables, slot.num_threads)
+        courier = self.courier(job.config)
+        return Attempt(self.folder, job, slot, stop, self.environment, courier, begin, shown)
 
     def courier(self, config: dict[str, Any]) -> Courier | None:
         """The courier to a job's store, which ships the sweep's own run first."""

@@ -74,6 +74,7 @@ class Shipment:
         self._store: Store | None = None
         self._id = self.experiment_id = ""
         self._last_step = 0
+        self._has_jobs = False
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
@@ -84,8 +85,10 @@ class Shipment:
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
         if "data" in kinds:
             import primer.tracking.store  # noqa: F401 - 1.5 s, while the worker imports torch
-        is_begun = not kinds & {"run", "resume"} or kinds & {"start", "job", "end"}
-        if not self._waiting or not is_begun:
+        # a sweep's jobs are in its ledger from its first attempt on
+        self._has_jobs |= any(record["kind"] == "job" for record in self._waiting)
+        is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
+        if not self._waiting or not (is_begun or self._has_jobs):
             return False
         if self._store is None:
             self._store = self._late.open()

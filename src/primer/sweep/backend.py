@@ -1,0 +1,50 @@
+"""Where the jobs of a sweep are trained: on this machine, or on a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from primer.result import RunResult
+from primer.stopping import StopSignal
+from primer.sweep.executor import Slot
+from primer.sweep.plan import Job
+from primer.sweep.stop import JobStop
+from primer.tracking.courier import Courier
+from primer.tracking.journal import Record
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt of a job of the sweep in `sweep`, and who hears of it.
+
+    `begin` is called once the job's folder is there, `shown` with what is new in its journal; `courier` ships
+    the journal, if it is tracked.
+    """
+
+    sweep: Path
+    job: Job
+    slot: Slot
+    stop: JobStop
+    environment: dict[str, str]
+    courier: Courier | None
+    begin: Callable[[], None]
+    shown: Callable[[Iterable[Record]], None]
+
+
+class Backend(Protocol):
+    """What trains jobs."""
+
+    def open(self, stop: StopSignal) -> None:
+        """Get ready, before the first job. Raises UsageError where that can't be."""
+
+    def slots(self, num_jobs: int) -> list[Slot]:
+        """Places for one job at a time."""
+
+    def run(self, attempt: Attempt) -> RunResult | None:
+        """Train a job, and return what it came to; None where it was stopped before it began."""
+
+    def close(self) -> None:
+        """There are no more jobs."""

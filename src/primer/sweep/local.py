@@ -1,0 +1,46 @@
+"""Jobs on this machine: workers forked by this process, which is their controller."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from primer.attempt import environment
+from primer.result import RunResult
+from primer.stopping import StopSignal
+from primer.sweep import ledger
+from primer.sweep.backend import Attempt
+from primer.sweep.executor import Slot, slots_of
+from primer.sweep.forkserver import ForkedWorker, warm_up
+from primer.sweep.gpus import visible_gpus
+from primer.sweep.job import JobMeans, run_job
+
+
+class LocalBackend:
+    """Trains jobs on this machine; `settings` are the keys of `hydra.launcher`."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+
+    def open(self, stop: StopSignal) -> None:
+        """Start the process that workers are forked from."""
+        warm_up()
+
+    def slots(self, num_jobs: int) -> list[Slot]:
+        """As many as are asked for, else one for each GPU or CPU."""
+        gpus = self._settings["gpus"] if self._settings["gpus"] is not None else visible_gpus()
+        return slots_of(self._settings, gpus, num_jobs)
+
+    def run(self, attempt: Attempt) -> RunResult:
+        """Train a job in a process of its own."""
+        slot = attempt.slot
+        attempt.stop.begin()
+        variables = environment() | attempt.environment
+        if slot.gpu is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
+        start = partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
+        means = JobMeans(attempt.job, attempt.courier, attempt.stop, attempt.shown, start)
+        return run_job(means, ledger.origin_of(attempt.sweep, attempt.job.number), attempt.begin)
+
+    def close(self) -> None:
+        """Nothing to do: the process that workers are forked from ends with this one."""

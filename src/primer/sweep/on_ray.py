@@ -1,0 +1,74 @@
+"""Tasks on a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from primer.errors import UsageError
+from primer.sweep.cluster import Task
+from primer.sweep.task import run_task
+
+
+class RayCluster:
+    """A cluster that is there, or one of this machine alone that ends with the sweep."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+
+    def open(self, folder: Path) -> None:
+        """Connect to the cluster of `address`, of $RAY_ADDRESS or of this machine, else start one."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError:
+            raise UsageError("hydra/launcher=ray: needs Ray: pip install 'torch-primer[ray]'") from None
+        try:
+            ray.init(self._settings["address"], log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            line = str(error).strip().splitlines()[0]
+            raise UsageError(f"hydra.launcher.address={self._settings['address']}: {line}") from None
+        decorated = ray.remote(
+            num_cpus=self._settings["cpus_per_job"],
+            num_gpus=self._settings["gpus_per_job"],
+            max_retries=0,  # a job is retried by its sweep, which sees why
+            max_calls=1,  # a fresh process each
+        )
+        self._remote = decorated(run_task)
+
+    def submit(self, name: str, *arguments: Any) -> Task:
+        """Ray runs it where there is room."""
+        return _RayTask(self._remote.options(name=name).remote(*arguments))
+
+    def close(self) -> None:
+        """Disconnect; a cluster that was started here ends."""
+        import ray
+
+        ray.shutdown()
+
+
+class _RayTask:
+    def __init__(self, reference: Any) -> None:
+        self._reference = reference
+
+    def is_done(self) -> bool:
+        import ray
+
+        return bool(ray.wait([self._reference], timeout=0)[0])
+
+    def cancel(self) -> None:
+        import ray
+
+        ray.cancel(self._reference, force=True)
+
+    def error(self) -> str | None:
+        import ray
+
+        try:
+            wrong: str | None = ray.get(self._reference)
+        except Exception as error:  # whatever Ray says, or the task raised
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return f"its task on Ray ended: {lines[0] if lines else type(error).__name__}"
+        return wrong
