@@ -228,13 +228,13 @@ def check_port(host: str, port: int, patience: float) -> None:
     deadline = time.monotonic() + patience
     while True:
         try:
-            family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, kind) as probe:
+            family = socket.getaddrinfo(host, None)[0][0]
+            with socket.socket(family) as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                return probe.bind(address)
-        except OSError as error:
+                return probe.bind((host, port))
+        except (OSError, OverflowError) as error:
             if time.monotonic() >= deadline:
-                sys.exit(f"cannot listen on {in_address(host)}:{port}: {error.strerror}")
+                sys.exit(f"cannot listen on {in_address(host)}:{port}: {error.args[-1]}")
         time.sleep(0.2)
 
 

@@ -51,7 +51,7 @@ def test_every_file_is_an_option_or_the_default() -> None:
     sweeps = {f"hydra/launcher/{name}.yaml" for name in schema.LAUNCHERS}
     sweeps |= {f"hydra/sweeper/{name}.yaml" for name in schema.SWEEPERS}
     assert files == {"train.yaml", *sweeps, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
-    assert len(files) == 47
+    assert len(files) == 49
 
 
 def test_contract_names_exist() -> None:
