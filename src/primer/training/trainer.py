@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from primer.direction import is_falling
@@ -95,7 +96,8 @@ def make_trainer(
         accumulate_grad_batches=accumulate_grad_batches,
         deterministic=deterministic,
         callbacks=callbacks,
-        plugins=[VerifiedCheckpointIO()],
+        # told, not guessed: in a Slurm job Lightning would take over its signals, and requeue it
+        plugins=[VerifiedCheckpointIO(), LightningEnvironment()],
         default_root_dir=folder,
         logger=False,
         enable_progress_bar=False,
@@ -113,6 +115,7 @@ def silence_lightning() -> None:
         "`isinstance\\(treespec, LeafSpec\\)` is deprecated",  # Lightning 2.6 with torch 2.13
         "You defined a `validation_step` but have no `val_dataloader`",  # data=primer has none
         "Checkpoint directory .* exists and is not empty",  # a resumed run's own
+        "The `srun` command is available on your system but is not used",  # one process needs none
     ):
         warnings.filterwarnings("ignore", message=f".*{message}")
 
