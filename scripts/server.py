@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import http.client
 import os
 import pwd
@@ -15,63 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
-from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlencode
 
 from filelock import FileLock, Timeout
+from programs import Program, refuse, running, watch
 
 DEBIAN = "/usr/lib/postgresql"  # VERSION/bin, which is not on PATH
 NAME = "mlflow"  # of the database, and of the role that owns it
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # and where this machine reaches itself then
-
-
-class Program(NamedTuple):
-    """A program that runs."""
-
-    name: str
-    log: Path
-    process: subprocess.Popen[bytes]
-
-
-@contextmanager
-def running(name: str, command: list[Any], log: Path, ends: list[int], **how: Any) -> Iterator[Program]:
-    """A program in a session of its own, ended by the first of some signals that does it, or SIGKILL."""
-    if sys.platform == "linux":  # PR_SET_PDEATHSIG: it is told when we die, by SIGKILL too
-        how["preexec_fn"] = partial(ctypes.CDLL(None).prctl, 1, int(ends[0]))
-    with log.open("ab") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, **how)
-    try:
-        yield Program(name, log, process)
-    finally:
-        for number in ends:
-            if process.poll() is None:
-                process.send_signal(number)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(30)
-        with suppress(ProcessLookupError):  # raised when none of its session is left
-            for _ in range(250):
-                os.killpg(process.pid, signal.SIGKILL)
-                process.poll()
-                time.sleep(0.02)
-
-
-def watch(stop: list[int], programs: list[Program], until: Callable[[], bool], within: float = inf) -> None:
-    """Wait until something is so, while the programs run and no signal to stop came."""
-    deadline = time.monotonic() + within
-    while not until():
-        if stop:
-            sys.exit(0)
-        for program in programs:
-            if program.process.poll() is not None:
-                sys.exit(f"{program.name} ended; see {program.log}")
-        if time.monotonic() > deadline:
-            sys.exit(f"{programs[-1].name} does not answer; see {programs[-1].log}")
-        time.sleep(0.1)
 
 
 def find_programs(wanted: str | None) -> Path:
@@ -85,7 +40,7 @@ def find_programs(wanted: str | None) -> Path:
             answer = subprocess.check_output([folder / "postgres", "--version"], text=True)
             versions[re.findall(r"\d+", answer)[0]] = folder
     if not versions or (wanted and wanted not in versions):
-        sys.exit(f"PostgreSQL {wanted or 'server'} is missing: `apt install postgresql`")
+        refuse(f"PostgreSQL {wanted or 'server'} is missing: `apt install postgresql`")
     return versions[wanted or max(versions, key=int)]
 
 
@@ -100,7 +55,7 @@ class Postgres:
         self.user: dict[str, Any] = {}  # who runs it, for subprocess
         if os.geteuid() == 0:
             if "postgres" not in [account.pw_name for account in pwd.getpwall()]:
-                sys.exit("PostgreSQL does not run as root, and there is no user `postgres`")
+                refuse("PostgreSQL does not run as root, and there is no user `postgres`")
             self.user = {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
 
     @property
@@ -127,7 +82,7 @@ class Postgres:
         shutil.rmtree(new, ignore_errors=True)  # of one that was killed
         self._make(new)
         if subprocess.call(["test", "-w", new], cwd="/", **self.user):
-            sys.exit(f"the user `postgres` cannot reach {self.folder}: a folder above it is closed")
+            refuse(f"the user `postgres` cannot reach {self.folder}: a folder above it is closed")
         options = ["--username", NAME, "--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums"]
         options += ["--auth-local", "trust", "--auth-host", "reject"]
         if self._call("initdb", "-D", new, *options):
@@ -234,7 +189,7 @@ def check_port(host: str, port: int, patience: float) -> None:
                 return probe.bind((host, port))
         except (OSError, OverflowError) as error:
             if time.monotonic() >= deadline:
-                sys.exit(f"cannot listen on {in_address(host)}:{port}: {error.args[-1]}")
+                refuse(f"cannot listen on {in_address(host)}:{port}: {error.args[-1]}")
         time.sleep(0.2)
 
 
@@ -246,7 +201,7 @@ def serve(arguments: argparse.Namespace, stop: list[int]) -> None:
         try:
             stack.enter_context(FileLock(folder / "lock", blocking=False))
         except Timeout:
-            sys.exit(f"{folder} is in use by a server that runs")
+            refuse(f"{folder} is in use by a server that runs")
         postgres = Postgres(folder)
         postgres.stop_orphan()
         check_port(host, port, patience=20 if postgres.remove_socket() else 0)
@@ -280,7 +235,7 @@ def parse() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Serve until Ctrl-C; exit codes: 0 stopped, 1 with a line that says why."""
+    """Serve until Ctrl-C; exit codes: 0 stopped, 1 something died, 2 it can't be; with a line."""
     arguments, stop = parse(), []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: stop.append(number))
@@ -291,7 +246,7 @@ def main() -> None:
 
         serve(arguments, stop)
     except ImportError:
-        sys.exit("PostgreSQL's driver is missing: pip install 'torch-primer[server]'")
+        refuse("PostgreSQL's driver is missing: pip install 'torch-primer[server]'")
     except OSError as error:
         sys.exit(str(error))
 

@@ -13,6 +13,7 @@ import yaml
 from primer.config import build, compose, config_hash, flat, group_name, options, schema
 from primer.config.identity import VOLATILE
 from primer.config.options import conf_dir, meaning, option_file, schema_of, values_of
+from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.targets import locate
 
 # Names that are contracts (DESIGN.md).
@@ -48,8 +49,8 @@ each_option = pytest.mark.parametrize(
 
 def test_every_file_is_an_option_or_the_default() -> None:
     files = {path.relative_to(conf_dir()).as_posix() for path in conf_dir().rglob("*.yaml")}
-    sweeps = {f"hydra/launcher/{name}.yaml" for name in schema.LAUNCHERS}
-    sweeps |= {f"hydra/sweeper/{name}.yaml" for name in schema.SWEEPERS}
+    sweeps = {f"hydra/launcher/{name}.yaml" for name in LAUNCHERS}
+    sweeps |= {f"hydra/sweeper/{name}.yaml" for name in SWEEPERS}
     assert files == {"train.yaml", *sweeps, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
     assert len(files) == 49
 

@@ -20,6 +20,7 @@ from runs import run_folders
 from shipping import finite_points, started, the_run, until
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "server.py"
+sys.path.append(str(SCRIPT.parent))  # as where it is run
 SERVER = runpy.run_path(str(SCRIPT))
 
 
@@ -27,8 +28,8 @@ def missing() -> str:
     """What the script needs and this machine lacks."""
     try:
         SERVER["find_programs"](None)
-    except SystemExit as refusal:
-        return str(refusal)
+    except SystemExit:
+        return "PostgreSQL is not installed"
     return "" if importlib.util.find_spec("psycopg") else "psycopg is not installed"
 
 
@@ -61,7 +62,7 @@ def command(folder: Path, port: int) -> list[str]:
 def refused(folder: Path, port: int) -> str:
     """The only line of a start that is refused."""
     done = subprocess.run(command(folder, port), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     return line
@@ -199,20 +200,28 @@ def test_an_orphaned_database_is_stopped(base: Path) -> None:
 
 
 def test_a_missing_driver_is_named(tmp_path: Path) -> None:
-    code = (
-        f"import runpy, sys; sys.modules['psycopg'] = None; runpy.run_path({str(SCRIPT)!r}, None, '__main__')"
-    )
+    (tmp_path / "absent").mkdir()
+    (tmp_path / "absent" / "psycopg.py").write_text("raise ImportError")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, SCRIPT],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "absent")},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr == "PostgreSQL's driver is missing: pip install 'torch-primer[server]'\n"
-    assert not list(tmp_path.iterdir())
+    assert not (tmp_path / "server").exists()
 
 
-def test_a_missing_postgresql_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_postgresql_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     find = SERVER["find_programs"]
     monkeypatch.setitem(find.__globals__, "DEBIAN", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SystemExit, match="apt install postgresql"):
+    with pytest.raises(SystemExit) as ended:
         find(None)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "PostgreSQL server is missing: `apt install postgresql`\n"

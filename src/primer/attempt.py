@@ -39,10 +39,10 @@ class Means(Protocol):
 
     courier: Courier | None
 
-    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
+    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int, /) -> Worker:
         """A process that trains the run of a folder."""
 
-    def show(self, records: Iterable[Record]) -> None:
+    def show(self, records: Iterable[Record], /) -> None:
         """Show what is new in the run's journal."""
 
     def judged(self, ending: Ending) -> Ending:

@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -19,6 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from primer.config import schema
 from primer.config.options import conf_dir, option_file, options, user_dir
 from primer.config.overrides import keys_of
+from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError
 
@@ -31,7 +33,7 @@ def compose_tree(
     if config_dir is not None:
         path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
         words.append(f"hydra.searchpath=['{path}']")
-    schema.register()
+    register_schemas()
     outer = GlobalHydra.instance().hydra  # of a program that calls us and uses Hydra itself
     GlobalHydra.instance().clear()
     try:
@@ -48,6 +50,15 @@ def compose_tree(
     del tree["hydra"]
     OmegaConf.set_struct(tree, True)
     return tree, switches
+
+
+def register_schemas() -> None:
+    """Make the schemas known to Hydra, as `schema/train` and `schema/GROUP/NAME`."""
+    store = ConfigStore.instance()
+    store.store(group="schema", name="train", node=schema.Train, package="_global_")
+    for group, kinds in {**schema.SCHEMAS, "launcher": LAUNCHERS, "sweeper": SWEEPERS}.items():
+        for name, kind in kinds.items():
+            store.store(group=f"schema/{group}", name=name, node=kind)
 
 
 def schemas_of(tree: DictConfig) -> dict[str, type]:

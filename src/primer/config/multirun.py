@@ -24,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 from primer.config import schema
 from primer.config.check import check_values
 from primer.config.compose import compose
+from primer.config.composition import register_schemas
 from primer.config.options import conf_dir, user_dir
+from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.wording import did_you_mean, shown
 from primer.errors import ConfigError
 
@@ -47,17 +49,17 @@ class Multirun:
         if config_dir is not None:
             path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
             words.append(f"hydra.searchpath=['{path}']")
-        schema.register()
+        register_schemas()
         with self._hydra() as loader:
             try:
                 self._config = loader.load_configuration("train", words, RunMode.MULTIRUN)
             except (HydraException, OmegaConfBaseException) as error:
                 raise ConfigError(_fault(error, overrides, config_dir)) from None
-        self.launcher, self.settings = self._part("launcher", schema.LAUNCHERS)
-        if self.launcher not in schema.LAUNCHERS:
-            names = ", ".join(schema.LAUNCHERS)
+        self.launcher, self.settings = self._part("launcher", LAUNCHERS)
+        if self.launcher not in LAUNCHERS:
+            names = ", ".join(LAUNCHERS)
             raise ConfigError(f"hydra/launcher={self.launcher}: does not run primer's jobs; expected {names}")
-        self.sweeper, self.sweeper_settings = self._part("sweeper", schema.SWEEPERS)
+        self.sweeper, self.sweeper_settings = self._part("sweeper", SWEEPERS)
         self.keys += self.sweeper_settings.get("params") or []
         if self._config.hydra.job.chdir:
             raise ConfigError("hydra.job.chdir=true: jobs run where the sweep was begun; expected false")
@@ -225,7 +227,7 @@ def _fault(error: Exception, overrides: Sequence[str], config_dir: str | Path | 
     if absent:
         return f"{absent[1]}={absent[2]}: no such option"
     key = re.search(r"hydra\.(launcher|sweeper)\.(\w+)", text)
-    kinds = {"launcher": schema.LAUNCHERS, "sweeper": schema.SWEEPERS}.get(key[1], {}) if key else {}
+    kinds = {"launcher": LAUNCHERS, "sweeper": SWEEPERS}.get(key[1], {}) if key else {}
     names = [name for kind in kinds.values() for name in schema.fields_of(kind) if name != schema.TARGET]
     if key and key[2] not in names:
         return f"hydra.{key[1]}.{key[2]}: no such key{did_you_mean(key[2], names, f'hydra.{key[1]}.')}"

@@ -212,65 +212,6 @@ class Off:
     """Nothing is sent to MLflow, which is not even imported; the run folder holds everything."""
 
 
-@dataclass
-class Launcher(Part):
-    """How the jobs of a sweep are run; a key of `hydra.launcher`, not of a run."""
-
-    on_failure: str = key("continue: the other jobs run; stop: none begins", one_of=("continue", "stop"))
-    retries: int = key("times that a job goes on after a failure, from its last checkpoint", at_least=0)
-    timeout_minutes: float | None = key("a job that takes longer has failed; null: none does", above=0)
-
-
-@dataclass
-class Local(Launcher):
-    """On this machine."""
-
-    workers: int | None = key("jobs at once; null: one for each GPU, else for each CPU", at_least=1)
-    gpus: list[int] | None = key("numbers of the GPUs that jobs share out; null: those there are", at_least=0)
-    jobs_per_gpu: int = key("jobs at once on one GPU", at_least=1)
-
-
-@dataclass
-class Cluster(Launcher):
-    """On machines that a scheduler chooses."""
-
-    workers: int | None = key("jobs handed to the scheduler at once; null: up to 64", at_least=1)
-    cpus_per_job: int = key("CPUs of a job", at_least=1)
-    gpus_per_job: int = key("GPUs of a job", at_least=0)
-
-
-@dataclass
-class Ray(Cluster):
-    address: str | None = key(
-        "of the cluster; null: $RAY_ADDRESS, else the one of this machine, or a new one"
-    )
-
-
-@dataclass
-class Slurm(Cluster):
-    executor: str = key("slurm: sbatch; local: submitit's try on this machine", one_of=("slurm", "local"))
-    limit_minutes: int = key("of a task; a job that needs more goes on in the next one", at_least=1)
-    options: dict[str, str] = key("more options of sbatch: {partition: gpu, account: lab}")
-    setup: list[str] = key("shell commands before a task, such as `module load cuda`")
-
-
-@dataclass
-class Optuna(Part):
-    """How a search proposes the jobs of a sweep; a key of `hydra.sweeper`, not of a run."""
-
-    n_trials: int = key("jobs to propose", at_least=1)
-    direction: str | None = key(
-        "of the monitored metric; null: as the metric is meant", one_of=("minimize", "maximize")
-    )
-    seed: int = key("of the sampler", at_least=0)
-    sampler: Any = key("what proposes: an Optuna sampler and its arguments")
-    pruner: Any = key("what stops hopeless jobs: an Optuna pruner and its arguments")
-    params: dict[str, str] = key("what is searched: KEY: interval(0.001,1), in Hydra's words for a sweep")
-
-
-LAUNCHERS: dict[str, type] = {"local": Local, "ray": Ray, "slurm": Slurm}
-SWEEPERS: dict[str, type] = {"optuna": Optuna}
-
 # What an option is typed by: one schema, where the options of a group share it.
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"bundled": Bundled, "table": Table, "synthetic": Synthetic},
@@ -293,14 +234,3 @@ def fields_of(kind: Any) -> dict[str, dataclasses.Field[Any]]:
     (['_target_', 'step_size', 'gamma'], {})
     """
     return {field.name: field for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
-
-
-def register() -> None:
-    """Make the schemas known to Hydra, as `schema/train` and `schema/GROUP/NAME`."""
-    from hydra.core.config_store import ConfigStore
-
-    store = ConfigStore.instance()
-    store.store(group="schema", name="train", node=Train, package="_global_")
-    for group, schemas in {**SCHEMAS, "launcher": LAUNCHERS, "sweeper": SWEEPERS}.items():
-        for name, schema in schemas.items():
-            store.store(group=f"schema/{group}", name=name, node=schema)

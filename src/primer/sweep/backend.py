@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from primer.result import RunResult
-from primer.stopping import StopSignal
 from primer.sweep.executor import Slot
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
@@ -37,7 +36,7 @@ class Attempt:
 class Backend(Protocol):
     """What trains jobs."""
 
-    def open(self, stop: StopSignal) -> None:
+    def open(self) -> None:
         """Get ready, before the first job. Raises UsageError where that can't be."""
 
     def slots(self, num_jobs: int) -> list[Slot]:

@@ -10,33 +10,31 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from primer.ending import Ending
+from primer.errors import RunError
 from primer.files import step_files
 from primer.folder import is_running, write_header
 from primer.leaving import leave_files, write_end
 from primer.result import RunResult
-from primer.run import result_of
-from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.backend import Attempt
 from primer.sweep.executor import Slot
-from primer.sweep.job import is_begun
-from primer.sweep.stop import send_word
+from primer.sweep.job import is_begun, result_in
+from primer.sweep.stop import send_word, take_word_back
 from primer.sweep.task import num_ends_of
 from primer.tracking.journal import Follower, Record
+from primer.tracking.shipment import Shipment
 from primer.tracking.tags import HOST
 
 POLL_S = 0.2  # chosen: journals on a shared file system
 CANCEL_AFTER_S = 15.0  # chosen: for a task that was asked to stop, and a file system that tells it late
 MOST_AT_ONCE = 64  # chosen: jobs handed to a scheduler, which has others to serve
-LEAVING = (
-    signal.SIGTERM,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-)  # what schedulers send before they take a node back
+# what schedulers send before they take a node back
+LEAVING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Task(Protocol):
@@ -55,26 +53,25 @@ class Task(Protocol):
 class Cluster(Protocol):
     """What runs tasks: Ray or Slurm."""
 
-    def open(self, folder: Path) -> None:
-        """Connect to it; `folder` is the sweep's. Raises UsageError where it is not there."""
+    def open(self) -> None:
+        """Connect to it. Raises UsageError where it is not there."""
 
     def submit(self, name: str, *arguments: Any) -> Task:
-        """Have `primer.sweep.task.run_task` called on some node."""
+        """Have `primer.sweep.task.run_task` called on some node. Raises RunError where it refuses."""
 
     def close(self) -> None:
         """Let go of it."""
 
 
 class ClusterBackend:
-    """Trains the jobs of the sweep in `folder` on a cluster; `settings` are the keys of `hydra.launcher`."""
+    """Trains jobs on a cluster; `settings` are the keys of `hydra.launcher`."""
 
-    def __init__(self, cluster: Cluster, settings: dict[str, Any], folder: Path) -> None:
-        self._cluster, self._settings, self._folder = cluster, settings, folder
+    def __init__(self, cluster: Cluster, settings: dict[str, Any]) -> None:
+        self._cluster, self._settings = cluster, settings
 
-    def open(self, stop: StopSignal) -> None:
+    def open(self) -> None:
         """Connect to the cluster."""
-        self._cluster.open(self._folder)
-        stop.defer()  # a cluster's library may have put its own handlers of signals in place
+        self._cluster.open()
 
     def slots(self, num_jobs: int) -> list[Slot]:
         """As many jobs as are handed to the cluster at once."""
@@ -102,12 +99,12 @@ class _Following:
     def __init__(self, cluster: Cluster, attempt: Attempt) -> None:
         self._cluster, self._attempt, self._job = cluster, attempt, attempt.job
         self._follower = Follower(self._job.folder)
-        self._known = list(self._follower.new())
-        self._is_open = bool(self._known) and self._known[-1]["kind"] != "end"
+        self._host = ""  # where the last attempt that has no end was begun
         self._task: Task | None = None
-        self._shipment: Any = None
+        self._shipment: Shipment | None = None
         self._begun_at: float | None = None
         self._asked_at: float | None = None
+        self._num_ends = num_ends_of(self._new())
         if self._is_trained():
             self._begin()
 
@@ -119,43 +116,45 @@ class _Following:
             if end is None and (self._task is None or is_done) and not self._is_trained():
                 if stop.received and self._begun_at is None:
                     return None
-                if self._task:
-                    end = self._write_end(self._task.error())
-                else:
-                    self._task = self._submit()
+                end = self._write_end(self._task.error()) if self._task else self._submit()
             if end:
-                return self._ended(end)
+                if self._shipment:
+                    self._shipment.end = end
+                return result_in(self._job, end)
             if stop.received:
                 self._ask_to_stop()
             time.sleep(POLL_S)
 
-    def _submit(self) -> Task:
-        attempt = self._attempt
-        return self._cluster.submit(
-            self._job.config["name"],
-            str(attempt.sweep),
-            self._job.number,
-            num_ends_of(self._job),
-            str(Path.cwd()),
-            attempt.environment,
-            attempt.slot.num_threads,
-        )
+    def _submit(self) -> Record | None:
+        """Hand the job over; its end, where the cluster refuses it."""
+        attempt, job = self._attempt, self._job
+        take_word_back(job.folder)
+        where = (str(attempt.sweep), job.number, self._num_ends, str(Path.cwd()))
+        try:
+            self._task = self._cluster.submit(
+                job.config["name"], *where, attempt.environment, attempt.slot.num_threads
+            )
+        except RunError as error:
+            return self._write_end(str(error))
+        return None
 
     def _is_trained(self) -> bool:
         """Whether a process works on the job: the task's, or another's."""
-        if not self._is_open:
-            return False
-        begun_on = [record["tags"][HOST] for record in self._known if record["kind"] in ("run", "resume")]
-        return is_running(self._job.folder, begun_on[-1])
+        return self._host != "" and is_running(self._job.folder, self._host)
+
+    def _new(self) -> Iterator[Record]:
+        for record in self._follower.new():
+            if record["kind"] in ("run", "resume"):
+                self._host = record["tags"][HOST]
+            elif record["kind"] == "end":
+                self._host = ""
+            yield record
 
     def _hear(self) -> Record | None:
         """Show what is new in the journal, and return its end, if that is new."""
-        new = list(self._follower.new())
-        for record in new:
-            self._is_open = record["kind"] != "end"
-            if record["kind"] in ("run", "resume"):
-                self._known.append(record)
-                self._begin()
+        new = list(self._new())
+        if any(record["kind"] in ("run", "resume") for record in new):
+            self._begin()
         if self._begun_at is not None and new:
             self._attempt.shown(new)
         ends = [record for record in new if record["kind"] == "end"]
@@ -194,9 +193,3 @@ class _Following:
         leave_files(job.folder)
         seconds = time.monotonic() - (self._begun_at or time.monotonic())
         return write_end(job.folder, stop.alone or killed or Ending("FAILED", 1, reason), seconds)
-
-    def _ended(self, end: Record) -> RunResult:
-        if self._shipment:
-            self._shipment.end = end
-        ending = Ending(end["status"], 0 if end["status"] == "FINISHED" else 1, end["error"])
-        return result_of(self._job.folder, self._job.config, ending, end["duration_s"])

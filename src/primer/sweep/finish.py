@@ -12,8 +12,8 @@ from primer.direction import is_falling
 from primer.ending import Ending
 from primer.leaving import write_end
 from primer.result import RunResult
-from primer.run import result_of
 from primer.sweep import ledger
+from primer.sweep.job import result_in
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Sweep, objective
@@ -83,8 +83,7 @@ def _result(job: Job, result: RunResult | None) -> RunResult | None:
         state = ledger.state_of(job)
         if state["status"] in (ledger.WAITING, ledger.RUNNING):
             return None
-        ending = Ending(state["status"], 0 if state["status"] == "FINISHED" else 1, state["error"])
-        return result_of(job.folder, job.config, ending, state["duration_s"])
+        return result_in(job, state)
     return dataclasses.replace(result, run_id=id_of(job.folder))  # by now it has one
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +36,8 @@ class JobMeans:
     job: Job
     courier: Courier | None
     stop: JobStop
-    shown: Callable[[Iterable[Record]], None]
-    start: Callable[[Path, dict[str, str], int], Worker]
-
-    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
-        """A process that trains the run of a folder."""
-        return self.start(folder, secrets, lock)
-
-    def show(self, records: Iterable[Record]) -> None:
-        """Pass it on to the sweep's table."""
-        self.shown(records)
+    show: Callable[[Iterable[Record]], None]
+    start_worker: Callable[[Path, dict[str, str], int], Worker]
 
     def judged(self, ending: Ending) -> Ending:
         """Its own reason, where it was stopped alone; one that a search stopped has not failed."""
@@ -71,16 +62,21 @@ def run_job(means: JobMeans, origin: dict[str, Any], begin: Callable[[], None]) 
             write_header(folder, config, job=origin)
             begin()
             return _attempt(folder, config, stop, lock, means)
-    with ExitStack() as stack:
-        try:
-            lock = stack.enter_context(held(folder, within_s=LOCK_WITHIN_S))
-        except UsageError as error:  # the other jobs go on; what its journal says is not ours to write
+    try:
+        with held(folder, within_s=LOCK_WITHIN_S) as lock:
+            config = with_secrets(job.config, ())
+            begin_again(folder, config)
             begin()
-            return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
-        config = with_secrets(job.config, ())
-        begin_again(folder, config)
+            return _attempt(folder, config, stop, lock, means)
+    except UsageError as error:  # it never began again: its journal is as it was, and the other jobs go on
         begin()
-        return _attempt(folder, config, stop, lock, means)
+        return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
+
+
+def result_in(job: Job, end: Record) -> RunResult:
+    """What a job came to, as its journal says."""
+    ending = Ending(end["status"], 0 if end["status"] == "FINISHED" else 1, end["error"])
+    return result_of(job.folder, job.config, ending, end["duration_s"])
 
 
 def is_begun(job: Job) -> bool:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,13 @@ from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep import ledger
-from primer.sweep.backends import backend_of
+from primer.sweep.backend import Backend
+from primer.sweep.cluster import ClusterBackend
 from primer.sweep.finish import finish
 from primer.sweep.ledger import Definition
+from primer.sweep.local import LocalBackend
+from primer.sweep.on_ray import RayCluster
+from primer.sweep.on_slurm import SlurmCluster
 from primer.sweep.plan import Job, definition_of, plan
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Hooks, Sweep, objective
@@ -83,30 +87,36 @@ class Launch:
     def __init__(self, asked: Multirun, folder: Path, stop: StopSignal) -> None:
         self._asked, self._folder, self._stop = asked, folder, stop
         self._begun_at = time.monotonic()
-        self._backend = backend_of(asked.launcher, asked.settings, folder)
+        self._backend = _backend(asked.launcher, asked.settings, folder)
+        self._closing = ExitStack()
         self._sweep = Sweep(folder, self._backend, asked.settings, stop, asked.environment)
         self._results: dict[int, RunResult] = {}
 
     def run(self) -> SweepResult:
         """Run all that Hydra's sweeper makes, and end the sweep."""
-        with closing(self._backend), suppress(_Over):
+        with self._closing, suppress(_Over):
             self._asked.sweep(self._launch, self._search, self._folder)
         return self._finish()
 
-    def go_on(self, left: list[Job], ended: list[Job], *, is_planned: bool) -> SweepResult:
+    def go_on(self, left: list[Job], ended: list[Job], *, is_open: bool) -> SweepResult:
         """Run the jobs that an earlier controller left, and end the sweep.
 
-        Unless all of its plan is in the ledger, no job has begun, and it is made again.
+        With `is_open` there are more to come than its ledger has: of a search, or of a plan that a kill cut
+        short, which is made again, since no job has begun then.
         """
-        is_open = self._asked.sweeper == OPTUNA or not is_planned  # there are more to come
         self._sweep.ship(ended)
         if left or is_open:  # else that controller was killed after the last job, before the sweep's end
-            self._backend.open(self._stop)
-        if is_open:
+            self._open()
+        if is_open or self._asked.sweeper == OPTUNA:
             return self.run()
-        with closing(self._backend):
+        with self._closing:
             self._results |= self._sweep.run(left, len(left), hooks_of(self._asked))
         return self._finish()
+
+    def _open(self) -> None:
+        self._backend.open()
+        self._closing.callback(self._backend.close)
+        self._stop.defer()  # a cluster's library may have put its own handlers of signals in place
 
     def _finish(self) -> SweepResult:
         return finish(self._sweep, self._results, time.monotonic() - self._begun_at)
@@ -152,7 +162,7 @@ class Launch:
 
     def _begin(self, config: dict[str, Any], digest: str, num_jobs: int | None = None) -> None:
         asked = self._asked
-        self._backend.open(self._stop)  # only now: where the question was wrong, nothing was started
+        self._open()  # only now: where the question was wrong, nothing was started
         for other in sweep_folders():
             _tell_unfinished(other, digest)
         directory = None if asked.config_dir is None else str(Path(asked.config_dir).absolute())
@@ -162,6 +172,13 @@ class Launch:
         ledger.create(self._folder, name, definition, config, digest)
         is_tracking = config["switches"]["tracking"] != "off"
         Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
+
+
+def _backend(launcher: str, settings: dict[str, Any], folder: Path) -> Backend:
+    if launcher == "local":
+        return LocalBackend(settings)
+    cluster = RayCluster(settings) if launcher == "ray" else SlurmCluster(settings, folder)
+    return ClusterBackend(cluster, settings)
 
 
 def _tell_unfinished(folder: Path, digest: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from primer.attempt import environment
 from primer.result import RunResult
-from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.backend import Attempt
 from primer.sweep.executor import Slot, slots_of
@@ -22,7 +21,7 @@ class LocalBackend:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
 
-    def open(self, stop: StopSignal) -> None:
+    def open(self) -> None:
         """Start the process that workers are forked from."""
         warm_up()
 

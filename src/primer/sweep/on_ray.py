@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from pathlib import Path
+import socket
 from typing import Any
 
 from primer.errors import UsageError
@@ -18,18 +18,21 @@ class RayCluster:
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
 
-    def open(self, folder: Path) -> None:
+    def open(self) -> None:
         """Connect to the cluster of `address`, of $RAY_ADDRESS or of this machine, else start one."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError:
             raise UsageError("hydra/launcher=ray: needs Ray: pip install 'torch-primer[ray]'") from None
+        address = self._settings["address"] or os.environ.get("RAY_ADDRESS")
         try:
-            ray.init(self._settings["address"], log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            _check(address)
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError, RuntimeError) as error:
             line = str(error).strip().splitlines()[0]
-            raise UsageError(f"hydra.launcher.address={self._settings['address']}: {line}") from None
+            raise UsageError(f"hydra.launcher.address={address or 'null'}: {line}") from None
+        self._ray = ray
         decorated = ray.remote(
             num_cpus=self._settings["cpus_per_job"],
             num_gpus=self._settings["gpus_per_job"],
@@ -40,34 +43,33 @@ class RayCluster:
 
     def submit(self, name: str, *arguments: Any) -> Task:
         """Ray runs it where there is room."""
-        return _RayTask(self._remote.options(name=name).remote(*arguments))
+        return _RayTask(self._ray, self._remote.options(name=name).remote(*arguments))
 
     def close(self) -> None:
         """Disconnect; a cluster that was started here ends."""
-        import ray
+        self._ray.shutdown()
 
-        ray.shutdown()
+
+def _check(address: str | None) -> None:
+    """Raise OSError where nobody listens: Ray itself takes minutes to say so."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 class _RayTask:
-    def __init__(self, reference: Any) -> None:
-        self._reference = reference
+    def __init__(self, ray: Any, reference: Any) -> None:
+        self._ray, self._reference = ray, reference
 
     def is_done(self) -> bool:
-        import ray
-
-        return bool(ray.wait([self._reference], timeout=0)[0])
+        return bool(self._ray.wait([self._reference], timeout=0)[0])
 
     def cancel(self) -> None:
-        import ray
-
-        ray.cancel(self._reference, force=True)
+        self._ray.cancel(self._reference, force=True)
 
     def error(self) -> str | None:
-        import ray
-
         try:
-            wrong: str | None = ray.get(self._reference)
+            wrong: str | None = self._ray.get(self._reference)
         except Exception as error:  # whatever Ray says, or the task raised
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return f"its task on Ray ended: {lines[0] if lines else type(error).__name__}"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ A_YEAR = 60 * 24 * 365  # minutes: submitit's local executor has no way to say "
 
 
 class SlurmCluster:
-    """The cluster that this machine's Slurm commands reach; `settings` are the keys of `hydra.launcher`."""
+    """The cluster that this machine's Slurm commands reach.
 
-    def __init__(self, settings: dict[str, Any]) -> None:
-        self._settings = settings
+    `settings` are the keys of `hydra.launcher`; `folder` is the sweep's.
+    """
+
+    def __init__(self, settings: dict[str, Any], folder: Path) -> None:
+        self._settings, self._folder = settings, folder
         self._is_local = settings["executor"] == "local"
         self._queue = _Queue()
         self._lock = threading.Lock()
 
-    def open(self, folder: Path) -> None:
+    def open(self) -> None:
         """Find submitit and Slurm's commands."""
         try:
             import submitit
@@ -41,7 +45,7 @@ class SlurmCluster:
                 "hydra.launcher.executor=local, which tries the same on this machine"
             )
         kind = submitit.LocalExecutor if self._is_local else submitit.SlurmExecutor
-        self._executor: Any = kind(folder / FOLDER)
+        self._executor: Any = kind(self._folder / FOLDER)
         self._executor.update_parameters(**self._parameters())
 
     def _parameters(self) -> dict[str, Any]:
@@ -61,14 +65,15 @@ class SlurmCluster:
         """Put it into the queue; raises RunError where Slurm refuses it."""
         with self._lock:
             if self._is_local:
-                return _LocalTask(self._executor.submit(run_task, *arguments))
+                job = self._executor.submit(run_task, *arguments)
+                return _Task(job, job.done)
             self._executor.update_parameters(job_name=f"primer {name}")
             try:
                 job = self._executor.submit(run_task, *arguments)
             except Exception as error:  # sbatch's own words, in submitit's exceptions
                 raise RunError(f"sbatch: {_last_line(str(error))}") from None
             self._queue.add(job.job_id)
-            return _SlurmTask(job, self._queue)
+            return _Task(job, lambda: job.job_id not in self._queue)
 
     def close(self) -> None:
         """Nothing to do: the cluster is there without us."""
@@ -97,6 +102,8 @@ class _Queue:
             return job_id in self._ids
 
     def _look(self) -> None:
+        if not self._ids:
+            return
         command = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(sorted(self._ids))}"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -108,42 +115,25 @@ class _Queue:
             self._ids = set()
 
 
-class _SlurmTask:
-    def __init__(self, job: Any, queue: _Queue) -> None:
-        self._job, self._queue = job, queue
+class _Task:
+    def __init__(self, job: Any, is_gone: Callable[[], bool]) -> None:
+        self._job, self._is_gone = job, is_gone
 
     def is_done(self) -> bool:
-        return self._job.paths.result_pickle.exists() or self._job.job_id not in self._queue
+        return self._job.paths.result_pickle.exists() or self._is_gone()
 
     def cancel(self) -> None:
         self._job.cancel(check=False)
 
     def error(self) -> str | None:
-        return _error_of(self._job, f"Slurm job {self._job.job_id}")
-
-
-class _LocalTask:
-    def __init__(self, job: Any) -> None:
-        self._job = job
-
-    def is_done(self) -> bool:
-        return bool(self._job.done())
-
-    def cancel(self) -> None:
-        self._job.cancel()
-
-    def error(self) -> str | None:
-        return _error_of(self._job, f"process {self._job.job_id}")
-
-
-def _error_of(job: Any, name: str) -> str | None:
-    """What the task returned or, where it died, the last line that it wrote."""
-    paths = job.paths
-    if paths.result_pickle.exists():
-        outcome, result = job._get_outcome_and_result()
-        return _last_line(result) if outcome == "error" else result
-    log = paths.stderr.read_text(errors="replace") if paths.stderr.exists() else ""
-    return f"{name} ended without a word: {_last_line(log) or 'no log'} ({paths.stderr})"
+        """What the task returned or, where it died, the last line that it wrote."""
+        paths = self._job.paths
+        if paths.result_pickle.exists():
+            outcome, result = self._job._get_outcome_and_result()
+            return _last_line(result) if outcome == "error" else result
+        log = paths.stderr.read_text(errors="replace") if paths.stderr.exists() else ""
+        name = f"task {self._job.job_id} ended without a word"
+        return f"{name}: {_last_line(log) or 'no log'} ({paths.stderr})"
 
 
 def _last_line(text: str) -> str:

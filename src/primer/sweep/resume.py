@@ -73,10 +73,9 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
         asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
         asked.place(folder)
-        is_planned = len(jobs) >= (definition.num_jobs or 0)
-        is_open = not is_planned
-        if asked.sweeper == OPTUNA:
-            is_open = len(jobs) < asked.sweeper_settings["n_trials"]
+        is_search = asked.sweeper == OPTUNA
+        num_asked = asked.sweeper_settings["n_trials"] if is_search else definition.num_jobs or 0
+        is_open = len(jobs) < num_asked
         last = last_record(folder) or {}
         has_ended = last["kind"] == "end" and last["status"] != "KILLED"
         if has_ended and not left and not is_open:
@@ -87,7 +86,7 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
             now = time.time_ns() // 1_000_000
             journal.write("resume", time=now, params={}, tags=place_tags(folder))
         ended = [job for job in jobs if job not in left]
-        return Launch(asked, folder, stop).go_on(left, ended, is_planned=is_planned)
+        return Launch(asked, folder, stop).go_on(left, ended, is_open=is_open)
 
 
 def _is_left(state: Record, *, failed: bool) -> bool:

@@ -25,8 +25,8 @@ class JobStop:
         self._alone: Ending | None = None
 
     def begin(self) -> None:
-        """The job begins, and with it its time."""
-        if self._minutes is not None:
+        """The job begins, and with it its time, over all of its tasks."""
+        if self._minutes is not None and self._deadline is None:
             self._deadline = time.monotonic() + 60 * self._minutes
 
     @property
@@ -57,13 +57,17 @@ def send_word(folder: Path, stop: JobStop) -> None:
     write_atomically(folder / WORD, json.dumps(word).encode())
 
 
+def take_word_back(folder: Path) -> None:
+    """The next task of the job is not meant by what was said to the one before."""
+    (folder / WORD).unlink(missing_ok=True)
+
+
 class TaskStop(JobStop):
     """What stops a job in a task of a cluster: the scheduler's signal, or the controller's word."""
 
     def __init__(self, signals: Stopping, folder: Path) -> None:
         super().__init__(signals)
         self._path = folder / WORD
-        self._path.unlink(missing_ok=True)  # of an attempt before
         self._looked_at = 0.0
         self._word: int | None = None
 

@@ -7,6 +7,7 @@ job's folder, on a file system that the sweep's controller sees, too, and ships 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from primer.attempt import start_worker
@@ -14,9 +15,8 @@ from primer.errors import UsageError
 from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.job import JobMeans, run_job
-from primer.sweep.plan import Job
 from primer.sweep.stop import TaskStop
-from primer.tracking.journal import read
+from primer.tracking.journal import Record, read
 
 
 def run_task(
@@ -24,8 +24,8 @@ def run_task(
 ) -> str | None:
     """Train a job, unless an attempt of it has ended that was not known when the task was submitted.
 
-    The task's environment variables are `environment` besides its own. Returns what was wrong with the
-    question, if it was.
+    The task's environment variables are `environment` besides its own. Returns what went wrong, which stands
+    in the job's journal, too, unless the job was not begun.
     """
     os.environ.update(environment, OMP_NUM_THREADS=str(num_threads))
     try:
@@ -33,18 +33,17 @@ def run_task(
         (job,) = [job for job in ledger.jobs_in(Path(sweep)) if job.number == number]
     except (OSError, ValueError):
         return f"{sweep}: is not seen from here; expected a file system that all nodes share"
-    if num_ends_of(job) != num_ends:
+    if num_ends_of(read(job.folder)) != num_ends:
         return None
     with StopSignal() as signals:
         signals.defer()
         means = JobMeans(job, None, TaskStop(signals, job.folder), lambda _: None, start_worker)
         try:
-            run_job(means, ledger.origin_of(Path(sweep), number), lambda: None)
-        except UsageError as error:  # another task has it, or a secret is not there
+            return run_job(means, ledger.origin_of(Path(sweep), number), lambda: None).error
+        except UsageError as error:  # a secret is not there
             return str(error)
-    return None
 
 
-def num_ends_of(job: Job) -> int:
-    """How many attempts of the job have ended."""
-    return sum(record["kind"] == "end" for record in read(job.folder))
+def num_ends_of(records: Iterable[Record]) -> int:
+    """How many attempts of a job have ended."""
+    return sum(record["kind"] == "end" for record in records)
