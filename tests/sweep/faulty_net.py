@@ -22,18 +22,34 @@ class FaultyNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.out(self.activation(self.hidden(x)))
         self.calls += self.training
-        if self.fault == "slow" and self.training:
-            time.sleep(0.05)
+        if self.training:
+            self.wait()
         return self.broken(out) if self.calls == AT_CALL and self.training else out
+
+    def wait(self) -> None:
+        if self.fault == "slow":
+            time.sleep(0.05)
+        if self.fault == "held" and self.calls >= AT_CALL:  # until it is let go; a signal ends the step
+            deadline = time.monotonic() + 1
+            while not Path("go").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+        if self.fault == "left" and self.calls > AT_CALL and not Path("left-1").exists():
+            time.sleep(1)  # for the signal to come
 
     def broken(self, out: Tensor) -> Tensor:
         if self.fault == "raise":
             raise ArithmeticError("one\nof many")
-        if self.fault == "once" and not Path("once").exists():
-            Path("once").touch()
+        if self.fault == "once" and is_first("once"):
             raise ArithmeticError("the first time")
-        if self.fault == "kill":
+        if self.fault == "kill" or (self.fault == "killed" and is_first("killed")):
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.fault == "orphaned" and is_first("orphaned"):
+            os.kill(os.getppid(), signal.SIGKILL)
+        if self.fault == "left":  # its scheduler wants the node; then it is killed in another
+            if is_first("left-0"):
+                os.kill(os.getppid(), signal.SIGTERM)
+            elif is_first("left-1"):
+                os.kill(os.getpid(), signal.SIGKILL)
         if self.fault == "memory":
             resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
             return out.repeat(2**28, 1)
@@ -41,3 +57,12 @@ class FaultyNet(nn.Module):
             with Path("gpus").open("a") as file:
                 file.write(os.environ.get("CUDA_VISIBLE_DEVICES", "none") + "\n")
         return out * float("nan") if self.fault == "nonfinite" else out
+
+
+def is_first(name: str) -> bool:
+    """Whether nobody asked before, in this process or in one that is gone."""
+    try:
+        Path(name).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,14 +37,39 @@ def sweep_folders(cwd: Path) -> list[Path]:
     return sorted(path.parent for path in cwd.glob("outputs/*/*/multirun.yaml"))
 
 
-def begin(cwd: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """`primer ARGUMENTS`, while it goes on."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "primer", *arguments],
-        cwd=cwd,
-        env=os.environ | environment() | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+class Begin:
+    """Begins `primer ARGUMENTS` in a working directory; what goes on at the test's end is ended."""
+
+    def __init__(self) -> None:
+        self._begun: list[subprocess.Popen[str]] = []
+
+    def __call__(
+        self, cwd: Path, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "primer", *arguments],
+            cwd=cwd,
+            env=os.environ | environment() | (env or {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._begun.append(process)
+        return process
+
+    @staticmethod
+    def kill(process: subprocess.Popen[str]) -> None:
+        """Kill it alone; what it began may go on, and hold its output open."""
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe
+            pipe.close()
+
+    def end(self) -> None:
+        """Kill what has not ended, with all it began."""
+        for process in self._begun:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from runs import primer
-from sweeping import QUICK, begin, environment, sweep_folders, sweep_in, with_faulty_net
+from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 import primer as primer_package
 from primer.tracking.journal import read
@@ -57,13 +57,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sweep_folders(cwd)[0]
 
 
-def test_a_controller_killed_again_and_again_loses_nothing(tmp_path: Path, undisturbed: Path) -> None:
+def test_a_controller_killed_again_and_again_loses_nothing(
+    begin: Begin, tmp_path: Path, undisturbed: Path
+) -> None:
     cwd = with_faulty_net(tmp_path)
     process = begin(cwd, "train", "-m", *QUICK, *JOBS)
     for seconds in KILLS:
         time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        begin.kill(process)
         process = begin(cwd, "resume", "last")
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, out + err
@@ -84,7 +85,7 @@ def test_a_controller_killed_again_and_again_loses_nothing(tmp_path: Path, undis
             assert sorted(steps) == list(range(1, 17))
 
 
-def test_ctrl_c_ends_the_jobs_and_says_how_to_go_on(tmp_path: Path, undisturbed: Path) -> None:
+def test_ctrl_c_ends_the_jobs_and_says_how_to_go_on(begin: Begin, tmp_path: Path, undisturbed: Path) -> None:
     cwd = with_faulty_net(tmp_path)
     process = begin(cwd, "train", "-m", *QUICK, *JOBS)
     until_training(cwd, process)
@@ -156,13 +157,12 @@ def test_a_controller_killed_after_the_last_job_leaves_only_the_end_to_do(
 
 @pytest.mark.parametrize("num_planned", [0, 2])
 def test_a_controller_killed_while_it_wrote_the_plan_leaves_no_smaller_sweep(
-    tmp_path: Path, num_planned: int
+    begin: Begin, tmp_path: Path, num_planned: int
 ) -> None:
     cwd = with_faulty_net(tmp_path)
     process = begin(cwd, "train", "-m", *QUICK, "seed=0,1,2")
     until_training(cwd, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    begin.kill(process)
     (folder,) = sweep_folders(cwd)
     time.sleep(2)  # its jobs notice
     for number in range(3):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
 from mlflow import MlflowClient
 from runs import primer
-from sweeping import QUICK, begin, environment, sweep_folders, sweep_in, with_faulty_net
+from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 from primer.tracking.journal import read
 
@@ -21,14 +19,13 @@ def jobs_of(folder: Path) -> list[Path]:
     return sorted((path.parent for path in folder.glob("[0-9]*/journal")), key=lambda path: int(path.name))
 
 
-def test_a_killed_search_goes_on_to_the_number_of_jobs_it_was_asked_for(tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_to_the_number_of_jobs_it_was_asked_for(begin: Begin, tmp_path: Path) -> None:
     cwd = with_faulty_net(tmp_path)
     process = begin(cwd, "train", "-m", *QUICK, *SEARCH, *SLOW, "hydra.sweeper.n_trials=5")
     while len(list(cwd.glob("outputs/*/*/*/journal"))) < 3:
         assert process.poll() is None
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    begin.kill(process)
     (folder,) = sweep_folders(cwd)
     assert len(jobs_of(folder)) == 3
     done = primer("resume", "last", cwd=cwd, env=environment())
