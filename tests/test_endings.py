@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from going import AS_MUCH_AS, Going
 
+from primer.sync import settle
+from primer.tracking.facts import host
+from primer.tracking.journal import Journal, read
 from primer.tracking.store import Store
+from primer.tracking.tags import HOST
 from primer.training.checkpoint import Checkpoints
 
 
@@ -211,3 +218,16 @@ def test_what_nohup_started_does_not_hear_a_terminal_close(ended: dict[str, Futu
     assert run.stored().info.status == "FINISHED"
     assert run.steps() == list(range(1, 61))
     assert run.left == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal, (tmp_path / "journal").open("rb") as asking:
+        journal.write("run", tags={HOST: host()})
+        fcntl.flock(asking, fcntl.LOCK_SH)  # nobody holds it, and who would must wait
+        with ThreadPoolExecutor() as pool:
+            settled = pool.submit(settle, [tmp_path])
+            time.sleep(0.4)
+            journal.write("end", status="FINISHED", error=None)
+            fcntl.flock(asking, fcntl.LOCK_UN)
+            assert settled.result() == []
+    assert [record.get("status") for record in read(tmp_path)] == [None, "FINISHED"]

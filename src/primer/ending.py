@@ -18,11 +18,12 @@ OUT_OF_MEMORY = re.compile("MemoryError|OutOfMemory|can't allocate memory|out of
 
 @dataclass(frozen=True)
 class Ending:
-    """`status` is MLflow's word; `error` is one line, or None."""
+    """`status` is MLflow's word; `error` is a line, or None; `is_pruned`: a search found it hopeless."""
 
     status: str
     exit_code: int
     error: str | None = None
+    is_pruned: bool = False
 
 
 def ending_of(worker_exit_code: int, records: list[Record], folder: Path | None = None) -> Ending:
@@ -31,9 +32,9 @@ def ending_of(worker_exit_code: int, records: list[Record], folder: Path | None 
     Raises the ConfigError or DataError that the worker met, if the question turned out to be wrong.
 
     >>> ending_of(0, [])
-    Ending(status='FINISHED', exit_code=0, error=None)
+    Ending(status='FINISHED', exit_code=0, error=None, is_pruned=False)
     >>> ending_of(-signal.SIGTERM, [])
-    Ending(status='KILLED', exit_code=143, error='stopped by SIGTERM')
+    Ending(status='KILLED', exit_code=143, error='stopped by SIGTERM', is_pruned=False)
     """
     if worker_exit_code == 0:
         return Ending("FINISHED", 0)

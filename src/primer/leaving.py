@@ -12,6 +12,7 @@ from primer.errors import JournalError
 from primer.redact import redacted_text
 from primer.tracking import curves
 from primer.tracking.journal import Journal, Record, give_room_back, last_attempt, read
+from primer.tracking.tags import PRUNED
 
 
 def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
@@ -35,14 +36,18 @@ def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
 
 def write_end(folder: Path, ending: Ending, duration_s: float) -> Record:
     """Write the journal's last record, and return it, also where it can't be written."""
-    end = {
+    end: Record = {
         "time": time.time_ns() // 1_000_000,
         "status": ending.status,
         "error": ending.error,
         "duration_s": duration_s,
     }
+    if ending.is_pruned:
+        end["is_pruned"] = True
     try:
         with Journal(folder) as journal:
+            if ending.is_pruned:
+                journal.write("tags", tags={PRUNED: "true"})
             journal.write("end", **end)
         give_room_back(folder)
     except (JournalError, OSError) as error:

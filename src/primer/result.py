@@ -19,7 +19,7 @@ class RunResult:
     `metrics` holds the last value of each metric, `best/...` and `final/...` among them; `run_id` is
     MLflow's, None when it was not tracked; `exit_code` is the command's: 0, 1 (failed), 130 or 143
     (stopped); `error` is one line, or None; `is_shipped` is false where `primer sync` has something left to
-    send to MLflow.
+    send to MLflow; `is_pruned` is true where a search stopped it, as hopeless.
     """
 
     name: str
@@ -30,6 +30,7 @@ class RunResult:
     folder: Path
     duration_s: float
     is_shipped: bool = True
+    is_pruned: bool = False
     metrics: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -43,6 +44,11 @@ class RunResult:
         import pandas as pd
 
         return pd.read_parquet(self.folder / CURVES)
+
+    @property
+    def outcome(self) -> str:
+        """The status, in a table's words."""
+        return f"{self.status}, pruned" if self.is_pruned else self.status
 
     def __repr__(self) -> str:
         shown = {key: value for key, value in self.metrics.items() if key.startswith(("best/", "test/"))}

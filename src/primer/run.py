@@ -139,6 +139,7 @@ def result_of(
         folder=folder,
         duration_s=duration_s,
         is_shipped=is_shipped,
+        is_pruned=ending.is_pruned,
         metrics=curves.last_values(read(folder)),
         config=config,
     )

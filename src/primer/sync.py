@@ -11,7 +11,7 @@ from primer.finding import check_original, dead_runs, find_folder, header_of, ru
 from primer.folder import held
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted_text
-from primer.tracking.journal import first_record, read
+from primer.tracking.journal import first_record, last_record, read
 from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.trouble import reason_of
 from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
@@ -52,6 +52,8 @@ def settle(folders: list[Path]) -> list[Path]:
     for folder in dead_runs(folders):
         try:
             with held(folder):
+                if (last_record(folder) or {}).get("kind") == "end":  # it ended in this moment
+                    continue
                 leave_files(folder)
                 write_end(folder, Ending("KILLED", 137, DIED), _seconds(folder))
                 settled.append(folder)

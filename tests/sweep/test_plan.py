@@ -9,7 +9,7 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from primer.config import compose_all, config_hash
+from primer.config import Composer, config_hash
 from primer.config.options import conf_dir
 from primer.errors import ConfigError
 from primer.sweep.plan import definition_of, plan
@@ -29,7 +29,7 @@ JOBS = [
 
 
 def test_a_plan_is_what_hydra_composes() -> None:
-    configs = compose_all(JOBS)
+    configs = Composer().compose_all(JOBS)
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         for overrides, config in zip(JOBS, configs, strict=True):
             expected = OmegaConf.to_container(hydra.compose("train", overrides), resolve=True)
@@ -46,6 +46,7 @@ def test_jobs_have_numbers_folders_and_names_of_what_differs(tmp_path: Path) -> 
         folder=tmp_path,
         subdir=lambda number, _: "same",
         switched=["optimizer.lr", "seed"],
+        composer=Composer(),
     )
     assert [job.number for job in jobs] == [4, 5, 6, 7]
     assert len({job.folder for job in jobs}) == 4
@@ -59,18 +60,32 @@ def test_jobs_have_numbers_folders_and_names_of_what_differs(tmp_path: Path) -> 
 def test_a_definition_is_what_is_computed(tmp_path: Path, change: str, is_same: bool) -> None:
     def made(*more: str) -> str:
         return definition_of(
-            plan([["data=iris", *more]], first=0, folder=tmp_path, subdir=lambda *_: "0", switched=[])
+            plan(
+                [["data=iris", *more]],
+                first=0,
+                folder=tmp_path,
+                subdir=lambda *_: "0",
+                switched=[],
+                composer=Composer(),
+            )
         )
 
     assert (made() == made(change)) == is_same
 
 
 def test_identity_is_of_the_whole_config() -> None:
-    assert len({config_hash(config) for config in compose_all(JOBS)}) == len(JOBS)
+    assert len({config_hash(config) for config in Composer().compose_all(JOBS)}) == len(JOBS)
 
 
 @pytest.mark.parametrize("names", [["."], [".."], ["../other"], ["/tmp"], ["0", "0/1"], ["a/b", "a"]])
 def test_a_job_is_given_no_folder_but_its_own(tmp_path: Path, names: list[str]) -> None:
     jobs = [[f"seed={number}"] for number in range(len(names))]
     with pytest.raises(ConfigError, match=r"hydra\.sweep\.subdir=.*expected a folder below the sweep's"):
-        plan(jobs, first=0, folder=tmp_path, subdir=lambda number, _: names[number], switched=["seed"])
+        plan(
+            jobs,
+            first=0,
+            folder=tmp_path,
+            subdir=lambda number, _: names[number],
+            switched=["seed"],
+            composer=Composer(),
+        )

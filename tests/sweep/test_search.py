@@ -99,7 +99,20 @@ def test_no_finite_value_is_a_failure_and_the_first_word_counts(tmp_path: Path, 
         search.tell(number, 1.0)
         assert search.best is None
         assert search.num_told == 1
-    assert stored(tmp_path)[0].state is optuna.trial.TrialState.FAIL
+    (trial,) = stored(tmp_path)
+    assert (trial.state, trial.user_attrs) == (optuna.trial.TrialState.PRUNED, {"primer.failed": True})
+
+
+def test_where_trials_fail_no_more_are_asked_for(tmp_path: Path) -> None:
+    space: dict[str, Range | Choice] = {"optimizer.lr": Range(1e-3, 10.0, is_log=True)}
+    with opened(tmp_path, space=space, num_trials=60) as search:
+        diverged = []
+        for number, (override,) in iter(search.ask, None):
+            lr = float(override.partition("=")[2])
+            diverged.append(lr > 0.3)
+            search.tell(number, None if diverged[-1] else abs(math.log(lr / 0.1)))
+    assert sum(diverged[:10]) == 4
+    assert sum(diverged[10:]) < 15  # of 50; all of them, where the study forgets
 
 
 def test_goes_on_to_exactly_so_many_trials_with_new_points(tmp_path: Path) -> None:

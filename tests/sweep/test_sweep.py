@@ -19,6 +19,8 @@ from mlflow.entities import Run
 from runs import primer
 from sweeping import QUICK, environment, sweep_folders, sweep_in, with_faulty_net
 
+from primer.sweep.gpus import visible_gpus
+
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 HEALTHY = 8
 FAULTS = {
@@ -175,15 +177,40 @@ def test_retries_go_on_in_the_same_run(sweep: Sweep, tmp_path: Path) -> None:
 
 
 def test_gpus_are_shared_out_and_a_folder_is_never_used_twice(sweep: Sweep, tmp_path: Path) -> None:
-    gpus = ("net.fault=gpu", "accelerator=cpu", "hydra.launcher.gpus=[3,5]", "hydra.sweep.dir=mine")
+    gpus = ("net.fault=gpu", "accelerator=auto", "hydra.launcher.gpus=[3,GPU-5]", "hydra.sweep.dir=mine")
     subdir = "hydra.sweep.subdir=${hydra.job.override_dirname}"
     done = sweep(*gpus, "seed=0,1,2,3", subdir, "tracking=off")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(set((tmp_path / "gpus").read_text().split())) == ["3", "5"]
+    assert sorted(set((tmp_path / "gpus").read_text().split())) == ["3", "GPU-5"]
     assert len(list((tmp_path / "mine").glob("*seed=*/journal"))) == 4
     again = sweep(*gpus, "seed=0,1,2,3")
     assert again.returncode == 2
     assert "is there already; expected a new folder" in again.stderr
+
+
+def test_jobs_are_not_handed_gpus_they_can_not_share(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("seed=0,1", "hydra.launcher.gpus=[0]", "hydra.launcher.gpus_per_job=2")
+    assert (done.returncode, done.stderr) == (2, "primer: hydra.launcher.gpus_per_job=2: found 0\n")
+    done = sweep("seed=0,1", "hydra.launcher.gpus_per_job=0.7")
+    assert done.returncode == 2
+    assert "gpus_per_job=0.7: expected a whole number, or a share" in done.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_jobs_that_train_on_the_cpu_leave_gpus_alone(sweep: Sweep, tmp_path: Path) -> None:
+    gpus = ("net.fault=gpu", "accelerator=cpu", "hydra.launcher.gpus=[3]")
+    assert sweep(*gpus, "seed=0,1", "tracking=off").returncode == 0
+    assert set((tmp_path / "gpus").read_text().split()) <= {"none", os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not visible_gpus(), reason="no GPU")
+def test_jobs_of_a_sweep_train_on_one_gpu_at_once(sweep: Sweep, tmp_path: Path) -> None:
+    done = sweep("net.fault=gpu", "accelerator=gpu", "seed=range(4)", "hydra.launcher.gpus_per_job=0.25")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set((tmp_path / "gpus").read_text().split()) == {"0"}
+    runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    assert [run.data.tags.get("primer.device") for run in runs].count("cuda:0") == 4
 
 
 def test_two_sweeps_begun_at_once_share_nothing(tmp_path: Path) -> None:

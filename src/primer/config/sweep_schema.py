@@ -21,9 +21,9 @@ class Launcher(Part):
 class Local(Launcher):
     """On this machine."""
 
-    workers: int | None = key("jobs at once; null: one for each GPU, else for each CPU", at_least=1)
-    gpus: list[int] | None = key("numbers of the GPUs that jobs share out; null: those there are", at_least=0)
-    jobs_per_gpu: int = key("jobs at once on one GPU", at_least=1)
+    workers: int | None = key("jobs at once, at most; null: as there are GPUs, else CPUs", at_least=1)
+    gpus: list[str] | None = key("GPUs that jobs share out, by number or UUID; null: those there are")
+    gpus_per_job: float = key("GPUs of a job; 0.5: two jobs at once on each", above=0)
 
 
 @dataclass

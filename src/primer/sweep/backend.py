@@ -39,7 +39,7 @@ class Backend(Protocol):
     def open(self) -> None:
         """Get ready, before the first job. Raises UsageError where that can't be."""
 
-    def slots(self, num_jobs: int) -> list[Slot]:
+    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
         """Places for one job at a time."""
 
     def run(self, attempt: Attempt) -> RunResult | None:

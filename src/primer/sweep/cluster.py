@@ -73,8 +73,8 @@ class ClusterBackend:
         """Connect to the cluster."""
         self._cluster.open()
 
-    def slots(self, num_jobs: int) -> list[Slot]:
-        """As many jobs as are handed to the cluster at once."""
+    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
+        """As many jobs as are handed to the cluster at once; it knows its GPUs."""
         num_slots = max(1, min(self._settings["workers"] or MOST_AT_ONCE, num_jobs))
         return [Slot(number, self._settings["cpus_per_job"], None) for number in range(num_slots)]
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from primer.result import RunResult
 from primer.stopping import Stopping
@@ -19,26 +18,23 @@ Run = Callable[[Job, "Slot"], RunResult | None]
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one job at a time: its share of the CPUs and, where there are some, its GPU."""
+    """A place for one job at a time: its share of the CPUs and its GPUs, as $CUDA_VISIBLE_DEVICES."""
 
     number: int
     num_threads: int
-    gpu: int | None
+    gpus: str | None
 
 
-def slots_of(settings: dict[str, Any], gpus: list[int], num_jobs: int) -> list[Slot]:
-    """The slots of this machine: workers x threads = CPUs, and each GPU in `jobs_per_gpu` of them.
+def slots_of(workers: int | None, places: list[str], num_jobs: int) -> list[Slot]:
+    """The slots of this machine: one for each of the `places` on its GPUs, else workers x threads = CPUs.
 
-    >>> settings = {"workers": None, "jobs_per_gpu": 2}
-    >>> [slot.gpu for slot in slots_of(settings, [0, 1], num_jobs=9)]
-    [0, 1, 0, 1]
+    >>> [slot.gpus for slot in slots_of(workers=None, places=["0", "1"], num_jobs=9)]
+    ['0', '1']
     """
-    at_once = len(gpus) * settings["jobs_per_gpu"] if gpus else num_cpus()
-    num_slots = max(1, min(settings["workers"] or at_once, num_jobs))
+    at_once = min(workers or len(places), len(places)) if places else workers or num_cpus()
+    num_slots = max(1, min(at_once, num_jobs))
     num_threads = max(1, num_cpus() // num_slots)
-    return [
-        Slot(number, num_threads, gpus[number % len(gpus)] if gpus else None) for number in range(num_slots)
-    ]
+    return [Slot(number, num_threads, places[number] if places else None) for number in range(num_slots)]
 
 
 class Executor:

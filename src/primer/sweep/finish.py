@@ -106,7 +106,11 @@ def _write_summary(
 def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
     row: dict[str, Any] = {"job": job.number, "name": job.config["name"], "status": ledger.WAITING}
     if result:
-        row |= {"status": result.status, "duration_s": round(result.duration_s, 3)}
+        row |= {
+            "status": result.status,
+            "is_pruned": result.is_pruned,
+            "duration_s": round(result.duration_s, 3),
+        }
         row |= {"error": result.error, "run_id": result.run_id, **result.metrics}
     return row
 
@@ -126,7 +130,7 @@ def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experimen
     for index in order:
         result, value = found[index], values[index]
         shown = "" if value is None else f"{value:.5g}"
-        status, error = (result.status, result.error or "") if result else (ledger.WAITING, "")
+        status, error = (result.outcome, result.error or "") if result else (ledger.WAITING, "")
         lines.append(
             f"| {jobs[index].number} | {jobs[index].config['name']} | {status} | {shown} | {error} |"
         )

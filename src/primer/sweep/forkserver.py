@@ -18,7 +18,11 @@ from multiprocessing import forkserver, reduction
 from pathlib import Path
 from types import ModuleType
 
-PRELOADED = ["primer.fitting", "primer.worker", "primer.tracking.model", "primer.data.bundled"]
+PRELOADED = [
+    *("primer.fitting", "primer.worker", "primer.tracking.model", "primer.data.bundled"),
+    # what saving a model imports, a second each time; one that moved is left to the worker
+    *("skops.io", "sklearn.datasets", "sklearn.preprocessing", "torch.export._trace"),
+]
 _CONTEXT = multiprocessing.get_context("forkserver")
 # multiprocessing reads the exit codes of all its children in whichever thread starts one
 _LOCK = threading.Lock()

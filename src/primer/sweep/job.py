@@ -21,8 +21,7 @@ from primer.run import attempt, result_of
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
-from primer.tracking.journal import NAME, Journal, Record
-from primer.tracking.tags import PRUNED
+from primer.tracking.journal import NAME, Record
 
 # chosen: a worker whose controller was killed notices within 1 s and saves, but on a busy machine the fork
 # server, which holds what it was to pass on, takes its time to import torch before it notices
@@ -40,10 +39,7 @@ class JobMeans:
     start_worker: Callable[[Path, dict[str, str], int], Worker]
 
     def judged(self, ending: Ending) -> Ending:
-        """Its own reason, where it was stopped alone; one that a search stopped has not failed."""
-        if self.stop.alone and self.stop.alone.status == "FINISHED":
-            with Journal(self.job.folder) as journal:
-                journal.write("tags", tags={PRUNED: "true"})
+        """Its own reason, where it was stopped alone."""
         return self.stop.alone or ending
 
 
@@ -75,7 +71,8 @@ def run_job(means: JobMeans, origin: dict[str, Any], begin: Callable[[], None]) 
 
 def result_in(job: Job, end: Record) -> RunResult:
     """What a job came to, as its journal says."""
-    ending = Ending(end["status"], 0 if end["status"] == "FINISHED" else 1, end["error"])
+    exit_code = 0 if end["status"] == "FINISHED" else 1
+    ending = Ending(end["status"], exit_code, end["error"], is_pruned=end.get("is_pruned", False))
     return result_of(job.folder, job.config, ending, end["duration_s"])
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from primer.config import Composer
 from primer.errors import RunError, UsageError
 from primer.finding import sweep_folders
 from primer.folder import create_folder, discard, held, is_running
@@ -20,11 +21,12 @@ from primer.sweep import ledger
 from primer.sweep.backend import Backend
 from primer.sweep.cluster import ClusterBackend
 from primer.sweep.finish import finish
+from primer.sweep.job import result_in
 from primer.sweep.ledger import Definition
 from primer.sweep.local import LocalBackend
 from primer.sweep.on_ray import RayCluster
 from primer.sweep.on_slurm import SlurmCluster
-from primer.sweep.plan import Job, definition_of, plan
+from primer.sweep.plan import Job, check_same, definition_of, plan
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Hooks, Sweep, objective
 from primer.sync import tidy_up
@@ -34,7 +36,7 @@ from primer.tracking.journal import first_record
 if TYPE_CHECKING:
     from primer.config.multirun import Multirun
 
-OPTUNA = "optuna"  # the sweeper whose jobs are not known beforehand
+BASIC, OPTUNA = "basic", "optuna"  # the sweepers whose jobs are known beforehand, or are asked one by one
 
 
 class _Over(Exception):
@@ -91,6 +93,8 @@ class Launch:
         self._closing = ExitStack()
         self._sweep = Sweep(folder, self._backend, asked.settings, stop, asked.environment)
         self._results: dict[int, RunResult] = {}
+        self._again: list[Job] = []
+        self._ended: dict[int, RunResult] = {}  # what an earlier controller saw the end of
 
     def run(self) -> SweepResult:
         """Run all that Hydra's sweeper makes, and end the sweep."""
@@ -102,15 +106,18 @@ class Launch:
         """Run the jobs that an earlier controller left, and end the sweep.
 
         With `is_open` there are more to come than its ledger has: of a search, or of a plan that a kill cut
-        short, which is made again, since no job has begun then.
+        short. A sweeper of the user's makes its batches again, told what the `ended` jobs of them came to.
         """
         self._sweep.ship(ended)
-        if left or is_open:  # else that controller was killed after the last job, before the sweep's end
+        is_known = self._asked.sweeper == BASIC and not is_open
+        self._again = [job for job in left if ledger.state_of(job)["status"] == "FAILED"]
+        if left or not is_known:  # else that controller was killed after the last job, before the sweep's end
             self._open()
-        if is_open or self._asked.sweeper == OPTUNA:
+        if not is_known:
+            self._ended = {job.number: result_in(job, ledger.state_of(job)) for job in ended}
             return self.run()
         with self._closing:
-            self._results |= self._sweep.run(left, len(left), hooks_of(self._asked))
+            self._results |= self._run(left)
         return self._finish()
 
     def _open(self) -> None:
@@ -121,6 +128,10 @@ class Launch:
     def _finish(self) -> SweepResult:
         return finish(self._sweep, self._results, time.monotonic() - self._begun_at)
 
+    def _run(self, jobs: list[Job]) -> dict[int, RunResult]:
+        need_gpus = any(need_gpu(job.config) for job in jobs)
+        return self._sweep.run(jobs, len(jobs), hooks_of(self._asked), need_gpus=need_gpus)
+
     def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
         asked = self._asked
         jobs = plan(
@@ -129,23 +140,26 @@ class Launch:
             folder=self._folder,
             subdir=asked.subdir,
             switched=asked.keys,
-            config_dir=asked.config_dir,
+            composer=Composer(asked.config_dir),
         )
-        known = {job.number for job in ledger.jobs_in(self._folder)}  # of a plan that a kill cut short
+        numbers = {job.number for job in jobs}
+        known = [job for job in ledger.jobs_in(self._folder) if job.number in numbers]
+        check_same(known, [job.config for job in jobs[: len(known)]])
         if first_record(self._folder) is None:
             self._begin(jobs[0].config, definition_of(jobs), len(jobs))
-        ledger.add(self._folder, [job for job in jobs if job.number not in known])
-        results = self._sweep.run(jobs, len(jobs), hooks_of(asked))
+        ledger.add(self._folder, jobs[len(known) :])
+        left = [job for job in jobs if job.number not in self._ended]
+        results = self._run(left) if left else {}
         self._results |= results
         has_failed = any(result.status != "FINISHED" for result in results.values())
         if self._stop.received or (has_failed and asked.settings["on_failure"] == "stop"):
             raise _Over
-        return [value_of(results[job.number], job.config) for job in jobs]
+        return [value_of((self._ended | results)[job.number], job.config) for job in jobs]
 
     def _search(self, words: Sequence[str]) -> None:
         from primer.sweep.searching import Searching
 
-        searching = Searching(self._asked, self._folder, words)
+        searching = Searching(self._asked, self._folder, words, self._again)
         if first_record(self._folder) is None:
             self._begin(searching.config, searching.digest)
         hooks = hooks_of(self._asked)
@@ -156,7 +170,8 @@ class Launch:
 
         try:
             both = Hooks(hooks.begin, end, searching.hear)
-            self._results |= self._sweep.run(searching.jobs(), searching.num_jobs, both)
+            jobs, need_gpus = searching.jobs(), need_gpu(searching.config)
+            self._results |= self._sweep.run(jobs, searching.num_left, both, need_gpus=need_gpus)
         finally:
             searching.close()
 
@@ -193,6 +208,11 @@ def _tell_unfinished(folder: Path, digest: str) -> None:
             f"primer resume {place} goes on with the other",
             file=sys.stderr,
         )
+
+
+def need_gpu(config: dict[str, Any]) -> bool:
+    """Whether a job trains on a GPU where there is one."""
+    return bool(config["accelerator"]["accelerator"] != "cpu")
 
 
 def hooks_of(asked: Multirun) -> Hooks:

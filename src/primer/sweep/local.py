@@ -11,7 +11,7 @@ from primer.sweep import ledger
 from primer.sweep.backend import Attempt
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
-from primer.sweep.gpus import visible_gpus
+from primer.sweep.gpus import shared_out, visible_gpus
 from primer.sweep.job import JobMeans, run_job
 
 
@@ -20,23 +20,25 @@ class LocalBackend:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
+        self._places: list[str] = []
 
     def open(self) -> None:
-        """Start the process that workers are forked from."""
+        """Share out the GPUs, and start the process that workers are forked from."""
+        asked = self._settings["gpus"]
+        self._places = shared_out(visible_gpus() if asked is None else asked, self._settings["gpus_per_job"])
         warm_up()
 
-    def slots(self, num_jobs: int) -> list[Slot]:
-        """As many as are asked for, else one for each GPU or CPU."""
-        gpus = self._settings["gpus"] if self._settings["gpus"] is not None else visible_gpus()
-        return slots_of(self._settings, gpus, num_jobs)
+    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
+        """One for each place on a GPU, else for each CPU; fewer where fewer workers are asked for."""
+        return slots_of(self._settings["workers"], self._places if need_gpus else [], num_jobs)
 
     def run(self, attempt: Attempt) -> RunResult:
         """Train a job in a process of its own."""
         slot = attempt.slot
         attempt.stop.begin()
         variables = environment() | attempt.environment
-        if slot.gpu is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = str(slot.gpu)
+        if slot.gpus is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = slot.gpus
         start = partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
         means = JobMeans(attempt.job, attempt.courier, attempt.stop, attempt.shown, start)
         return run_job(means, ledger.origin_of(attempt.sweep, attempt.job.number), attempt.begin)

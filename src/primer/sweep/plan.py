@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from primer.config import compose_all, config_hash, run_name
+from primer.config import Composer, config_hash, run_name
+from primer.config.changes import differences, told_value
 from primer.errors import ConfigError
+
+MAX_TOLD = 3  # differences that an error names
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def plan(
     folder: Path,
     subdir: Callable[[int, dict[str, Any]], str],
     switched: Iterable[str],
-    config_dir: str | Path | None = None,
+    composer: Composer,
 ) -> list[Job]:
     """The jobs that these overrides ask for, numbered from `first`; each named by the keys `switched`.
 
@@ -44,7 +47,7 @@ def plan(
     """
     jobs, taken, around = [], set[Path](), set[Path]()
     keys = set(switched)
-    for number, config in enumerate(compose_all(overrides, config_dir=config_dir), start=first):
+    for number, config in enumerate(composer.compose_all(overrides), start=first):
         typed = [text for text in config["typed"]["overrides"] if _key(text) in keys]
         config["name"] = run_name(typed or config["typed"]["overrides"], config)
         name = subdir(number, config)
@@ -68,3 +71,17 @@ def _key(override: str) -> str:
 def definition_of(jobs: Iterable[Job]) -> str:
     """16 hex digits that are equal for two sweeps of the same jobs in the same order."""
     return hashlib.sha256(json.dumps([job.identity for job in jobs]).encode()).hexdigest()[:16]
+
+
+def check_same(jobs: Iterable[Job], configs: Iterable[dict[str, Any]]) -> None:
+    """Raise ConfigError, with the difference, where jobs of an earlier plan would be others by now."""
+    changed: dict[str, tuple[object, object]] = {}
+    for job, config in zip(jobs, configs, strict=True):
+        changed |= differences(job.config, config)
+    if changed:
+        words = [f"{key} {told_value(old)} -> {told_value(new)}" for key, (old, new) in changed.items()]
+        more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
+        raise ConfigError(
+            f"{', '.join(words[:MAX_TOLD])}{more}: the sweep's jobs were others when it was begun; expected "
+            "the options as they were, or a new sweep: primer train -m"
+        )

@@ -34,6 +34,8 @@ class SweepResult:
     def frame(self) -> pd.DataFrame:
         """One row a job: number, name, status, duration in seconds, run id, every metric's last value.
 
+        `is_pruned` is true where a search stopped a job, as hopeless.
+
         >>> result.frame()[["name", "best/val/loss"]]  # doctest: +SKIP
                        name  best/val/loss
         0           relu s0       0.102254
@@ -42,7 +44,8 @@ class SweepResult:
 
         begun = {number: job for number, job in enumerate(self.jobs) if job}
         rows = [
-            {"name": job.name, "status": job.status, "duration_s": job.duration_s, "run_id": job.run_id}
+            {"name": job.name, "status": job.status, "is_pruned": job.is_pruned}
+            | {"duration_s": job.duration_s, "run_id": job.run_id}
             | job.metrics
             for job in begun.values()
         ]

@@ -8,8 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from primer.config import compose_all
-from primer.config.changes import differences, told_value
+from primer.config import Composer
 from primer.config.wording import shown
 from primer.errors import ConfigError, UsageError
 from primer.finding import check_original, check_place, find_folder
@@ -20,12 +19,11 @@ from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.finish import results_of
 from primer.sweep.launch import OPTUNA, Launch
-from primer.sweep.plan import Job
+from primer.sweep.plan import Job, check_same
 from primer.sweep.result import SweepResult
 from primer.tracking.journal import Journal, Record, first_record, last_record, reserve_room
 from primer.tracking.shipment import id_of
 
-MAX_TOLD = 3  # differences that an error names
 LOCK_WITHIN_S = 15.0  # chosen: for a sweep whose controller was killed in this moment
 
 
@@ -124,16 +122,6 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _check_definition(jobs: Sequence[Job]) -> None:
     """Raise ConfigError where the jobs' overrides make other configs by now, as when an option was edited."""
     typed = [job.config["typed"] for job in jobs]
-    if not typed:
-        return
-    configs = compose_all([each["overrides"] for each in typed], config_dir=typed[0]["config_dir"])
-    changed: dict[str, tuple[object, object]] = {}
-    for job, config in zip(jobs, configs, strict=True):
-        changed |= differences(job.config, config)
-    if changed:
-        words = [f"{key} {told_value(old)} -> {told_value(new)}" for key, (old, new) in changed.items()]
-        more = f" and {len(words) - MAX_TOLD} more" if len(words) > MAX_TOLD else ""
-        raise ConfigError(
-            f"{', '.join(words[:MAX_TOLD])}{more}: the sweep's jobs were others when it was begun; expected "
-            "the options as they were, or a new sweep: primer train -m"
-        )
+    if typed:
+        composer = Composer(typed[0]["config_dir"])
+        check_same(jobs, composer.compose_all(each["overrides"] for each in typed))

@@ -25,6 +25,7 @@ Direction = Literal["minimize", "maximize"]
 
 NAME = "sweep"
 SPACE, EXHAUSTED = "primer.space", "primer.exhausted"  # what the study remembers besides its trials
+FAILED = "primer.failed"  # and a trial
 SAMPLER = {"_target_": "optuna.samplers.TPESampler"}
 PRUNER = {"_target_": "optuna.pruners.MedianPruner"}
 SAMPLER_NAME, PRUNER_NAME = "hydra.sweeper.sampler", "hydra.sweeper.pruner"
@@ -103,15 +104,21 @@ class Search:
             return trial.number, self._overrides(trial.number)
 
     def tell(self, number: int, value: float | None, *, is_pruned: bool = False) -> None:
-        """What became of a trial; None or a value that isn't finite: it failed. The first word counts."""
+        """What became of a trial; None or a value that isn't finite: it failed. The first word counts.
+
+        Samplers forget trials in Optuna's state FAIL, and would ask again and again for what diverges or
+        needs too much memory; so a failed one is PRUNED in the study, which is worse than any value.
+        """
         from optuna.trial import TrialState
 
+        has_failed = not is_pruned and (value is None or not math.isfinite(value))
         state, values = TrialState.COMPLETE, value
-        if is_pruned:
+        if is_pruned or has_failed:
             state, values = TrialState.PRUNED, None
-        elif value is None or not math.isfinite(value):
-            state, values = TrialState.FAIL, None
         with self._turn():
+            trial = self._trials()[number]
+            if has_failed and not trial.state.is_finished():
+                self._storage.set_trial_user_attr(trial._trial_id, FAILED, True)
             try:
                 self._study.tell(number, values, state, skip_if_finished=True)
             except RuntimeError as error:

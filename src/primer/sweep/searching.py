@@ -8,18 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.config import compose_all
+from primer.config import Composer
 from primer.direction import is_falling
 from primer.ending import Ending
 from primer.errors import ConfigError
 from primer.result import RunResult
 from primer.sweep import ledger
+from primer.sweep.job import result_in
 from primer.sweep.plan import Job, plan
 from primer.sweep.search import Search
 from primer.sweep.stop import JobStop
 from primer.sweep.sweep import objective
-from primer.tracking.curves import last_values
-from primer.tracking.journal import Record, read
+from primer.tracking.journal import Record
 
 if TYPE_CHECKING:
     from primer.config.multirun import Multirun
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
 
 
 class Searching:
-    """The jobs of one search. Raises ConfigError where its space, or a corner of it, is wrong."""
+    """The jobs of one search; those to run `again` have failed, and the study heard of it.
 
-    def __init__(self, asked: Multirun, folder: Path, words: Sequence[str]) -> None:
+    Raises ConfigError where its space, or a corner of it, is wrong.
+    """
+
+    def __init__(
+        self, asked: Multirun, folder: Path, words: Sequence[str], again: Sequence[Job] = ()
+    ) -> None:
         from primer.config.space import read_space
 
         settings = asked.sweeper_settings
         typed = {word.partition("=")[0] for word in words}
         params = [f"{key}={text}" for key, text in settings["params"].items() if key not in typed]
-        self._asked, self._folder = asked, folder
+        self._asked, self._folder, self._again = asked, folder, again
         space, self._fixed = read_space([*params, *words], asked.config_dir)
         if not space:
             raise ConfigError(
                 "hydra/sweeper=optuna: nothing to search; expected KEY=interval(LOW,HIGH) or such"
             )
         self._keys = list(space)
-        corners = compose_all(
-            [[*self._fixed, *corner] for corner in _corners(space)], config_dir=asked.config_dir
-        )
+        self._composer = Composer(asked.config_dir)
+        corners = self._composer.compose_all([*self._fixed, *corner] for corner in _corners(space))
         self.config, self.num_jobs = corners[0], int(settings["n_trials"])
         self.digest = _digest(space, self._fixed)
         self._known = {job.number: job for job in ledger.jobs_in(folder)}
-        self._pruned: set[int] = set()
         self._study = Search(
             folder,
             space,
@@ -61,12 +64,15 @@ class Searching:
         )
 
     def jobs(self) -> Iterator[Job]:
-        """First those that an earlier controller left, then what the study proposes."""
+        """First those to run `again`, and what an earlier controller left, then what the study proposes."""
+        yield from self._again
+        again = {job.number for job in self._again}
         for number, overrides in self._study.unfinished():
             job = self._known.get(number)
             state = ledger.state_of(job) if job else None
-            if job and state and state["status"] in ("FINISHED", "FAILED"):  # it died before it heard of it
-                self._tell(job, state["status"], last_values(read(job.folder)))
+            if job and state and state["status"] in ("FINISHED", "FAILED"):
+                if number not in again:  # that controller died before it heard of it
+                    self._tell(number, result_in(job, state))
                 continue
             yield job or self._planned(number, overrides)
         while (proposed := self._study.ask()) is not None:
@@ -79,7 +85,7 @@ class Searching:
             folder=self._folder,
             subdir=self._asked.subdir,
             switched=self._keys,
-            config_dir=self._asked.config_dir,
+            composer=self._composer,
         )
         ledger.add(self._folder, [job])
         return job
@@ -91,17 +97,21 @@ class Searching:
                 continue
             for step, value in zip(record["steps"], record["values"], strict=True):
                 if self._study.is_hopeless(job.number, step, value) and stop.alone is None:
-                    self._pruned.add(job.number)
-                    stop.alone = Ending("FINISHED", 0)
+                    stop.alone = Ending("FINISHED", 0, is_pruned=True)
 
     def end(self, job: Job, result: RunResult) -> None:
         """Let the study know what a job came to; one that was stopped with the sweep goes on later."""
         if result.status != "KILLED":
-            self._tell(job, result.status, result.metrics)
+            self._tell(job.number, result)
 
-    def _tell(self, job: Job, status: str, metrics: dict[str, float]) -> None:
-        value = objective(metrics, job.config) if status == "FINISHED" else None
-        self._study.tell(job.number, value, is_pruned=job.number in self._pruned)
+    def _tell(self, number: int, result: RunResult) -> None:
+        value = objective(result.metrics, result.config) if result.status == "FINISHED" else None
+        self._study.tell(number, value, is_pruned=result.is_pruned)
+
+    @property
+    def num_left(self) -> int:
+        """How many jobs there are still to run."""
+        return len(self._again) + self.num_jobs - self._study.num_told
 
     def close(self) -> None:
         """Let go of the study's file."""

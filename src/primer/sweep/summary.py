@@ -59,7 +59,7 @@ def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
             table.add_row(str(job.number), name, ledger.WAITING)
             continue
         value = objective(result.metrics, job.config)
-        status = Text(result.status, style=COLOURS.get(result.status, "yellow"))
+        status = Text(result.outcome, style=COLOURS.get(result.status, "yellow"))
         shown = "" if value is None else f"{value:.5g}"
         table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", shown)
     return table

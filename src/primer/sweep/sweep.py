@@ -55,14 +55,16 @@ class Sweep:
         self._shipment: Shipment | None = None
         self._lock = threading.Lock()
 
-    def run(self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks) -> dict[int, RunResult]:
+    def run(
+        self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks, *, need_gpus: bool
+    ) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
 
         The next one is asked of `jobs` when a slot is free.
         """
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
-        slots = self.backend.slots(num_jobs)
+        slots = self.backend.slots(num_jobs, need_gpus=need_gpus)
         with SweepTable(num_jobs, len(slots)) as table:
 
             def run(job: Job, slot: Slot) -> RunResult | None:

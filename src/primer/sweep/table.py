@@ -77,7 +77,7 @@ class SweepTable:
             self._ended.append((result.status, time.monotonic() - row.started_at))
             if self._live is None or result.status != "FINISHED":
                 shown = "" if value is None else f"  {job.config['monitor']} {value:.5g}"
-                line = f"{len(self._ended)}/{self._num_jobs}  job {job.number}  {result.status}"
+                line = f"{len(self._ended)}/{self._num_jobs}  job {job.number}  {result.outcome}"
                 line += f" in {result.duration_s:.1f} s  {row.name}{shown if not result.error else ''}"
                 self._print(f"{line}  {result.error}" if result.error else line)
 

@@ -9,7 +9,9 @@ import platform
 import re
 import subprocess
 import sys
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from primer.redact import redacted_text
@@ -87,12 +89,26 @@ def num_cpus() -> int:
 
 def environment() -> dict[str, Any]:
     """Python, platform and the version of every installed package."""
-    packages = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "machine": platform.machine(),
         "host": host(),
         "num_cpus": num_cpus(),
-        "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
+        "packages": _packages(tuple((entry, _changed_at(entry)) for entry in sys.path)),
     }
+
+
+@cache
+def _packages(places: tuple[tuple[str, float], ...]) -> dict[str, str]:
+    """The version of each installed package; `places` are where, and when something there was changed."""
+    found = [dist.metadata for dist in metadata.distributions()]  # each takes reading and parsing a file
+    versions = {facts["Name"]: facts["Version"] for facts in found}
+    return dict(sorted(versions.items(), key=lambda item: str(item[0]).lower()))
+
+
+def _changed_at(path: str) -> float:
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:  # a zip that is gone, an empty word
+        return 0.0
