@@ -52,8 +52,7 @@ def raw_steps_per_s(num_epochs: int) -> float:
     losses: list[float] = []
     started_at = time.perf_counter()
     for epoch in range(num_epochs):
-        batches.sampler.set_epoch(epoch)
-        for x, y, _ in batches:
+        for ((x, y, _),) in batches.epoch(epoch):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(net(x), y)
             loss.backward()

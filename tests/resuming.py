@@ -6,13 +6,12 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from torch import Tensor, nn
 
@@ -21,9 +20,11 @@ from primer.config import compose
 from primer.config.changes import changes_of, with_changes
 from primer.tracking.journal import Journal, read
 from primer.training import checkpointer
-from primer.training.batches import Batches
+from primer.training.batches import Batch, Batches
 from primer.training.checkpoint import Checkpoints
+from primer.training.checkpointer import Checkpointer
 from primer.training.recorder import Recorder
+from primer.training.watch import Watch
 
 # Forks what has torch already, and no threads yet: a fork of a test process may inherit a lock that is held.
 SERVER = multiprocessing.get_context("forkserver")
@@ -73,20 +74,26 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 
 
-# What restores a part of a run's state, and a run that comes out otherwise without it.
-FAULTS: dict[str, tuple[str, list[tuple[Any, str]]]] = {
-    "generators": ("dropout", [(checkpointer, "set_random_state")]),
-    "position": ("shuffled", [(Batches, "load_state_dict")]),
-    "scheduler": ("adam_scheduler", [(_CheckpointConnector, "restore_lr_schedulers")]),
-    "optimizer": ("momentum", [(_CheckpointConnector, "restore_optimizers")]),
-    "best so far": ("unsteady", [(Recorder, "load_state_dict")]),
-    "best checkpoint": ("unsteady", [(ModelCheckpoint, "load_state_dict")]),
-    "early stopping": ("unsteady", [(EarlyStopping, "load_state_dict")]),
-}
-
-
 def nothing(*_: Any, **__: Any) -> None:
     """What a planted fault puts in place of a function that restores."""
+
+
+def from_the_start(batches: Batches, step: int) -> Iterator[Batch]:
+    """What a planted fault puts in place of `Batches.after`."""
+    while True:
+        yield from batches.epoch(0)
+
+
+# What restores a part of a run's state, what is put in its place, and a run that comes out otherwise so.
+FAULTS: dict[str, tuple[str, Any, str, Callable[..., Any]]] = {
+    "step": ("shuffled", Checkpointer, "on_load_checkpoint", nothing),
+    "generators": ("dropout", checkpointer, "set_random_state", nothing),
+    "position": ("shuffled", Batches, "after", from_the_start),
+    "scheduler": ("adam_scheduler", _CheckpointConnector, "restore_lr_schedulers", nothing),
+    "optimizer": ("momentum", _CheckpointConnector, "restore_optimizers", nothing),
+    "best so far": ("unsteady", Recorder, "load_state_dict", nothing),
+    "best and early stopping": ("unsteady", Watch, "load_state_dict", nothing),
+}
 
 
 def conf_dir(root: Path) -> Path:
@@ -132,8 +139,9 @@ def _work(folder: Path, kill_at: int | None, fault: str | None) -> None:
         os.environ[KILL_AT] = str(kill_at)
     with (folder / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 2)
-    for owner, name in FAULTS[fault][1] if fault else ():
-        setattr(owner, name, nothing)
+    if fault:
+        _, owner, name, instead = FAULTS[fault]
+        setattr(owner, name, instead)
     sys.exit(worker.main(folder / "config.yaml"))
 
 

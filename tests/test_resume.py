@@ -82,7 +82,7 @@ def test_a_state_that_is_not_restored_is_seen(
     fault: str, tmp_path: Path, conf: Path, undisturbed: Undisturbed
 ) -> None:
     """The comparison above is worth something: it fails when anything is left out."""
-    case, _ = FAULTS[fault]
+    case, *_ = FAULTS[fault]
     other = undisturbed.of(case)
     folder = begin(tmp_path / "run", *CASES[case], config_dir=conf)
     assert work_in(folder, kill_at=44) == -9

@@ -26,7 +26,7 @@ def main(root: Path, sample: int | None) -> bool:
         num_bitwise, num_all = num_bitwise + num_same, num_all + len(found)
     print(f"resume: {num_bitwise} of {num_all} bitwise ({len(CASES)} kinds of run)", flush=True)
     num_seen = 0
-    for fault, (name, _) in FAULTS.items():
+    for fault, (name, *_) in FAULTS.items():
         found = _differences(root / fault, config_dir, name, KILLED_AT, bases[name], fault)
         num_seen += bool(found)
         print(f"  not restored, {fault}: {found[:1] or 'NOT SEEN'}", flush=True)

@@ -13,33 +13,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Callback, Trainer
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from primer.config.targets import accepts, build
-from primer.data import Dataset, Split
+from primer.data import Dataset
 from primer.errors import ConfigError
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
-from primer.training.batches import Batches
-from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.batches import Batches, Legs, Whole
 from primer.training.checkpointer import Checkpointer
 from primer.training.criteria import Criterion
 from primer.training.forking import write_first_checkpoint
 from primer.training.metrics import TargetScale
 from primer.training.module import TrainingModule
-from primer.training.nonfinite import guards
+from primer.training.nonfinite import NonfiniteGuard
 from primer.training.randomness import seed_generators
 from primer.training.recorder import Recorder
 from primer.training.resumption import resumption
 from primer.training.timetable import Timetable
-from primer.training.trainer import best_and_stopping, make_trainer, use_threads
+from primer.training.trainer import make_trainer, use_threads
+from primer.training.watch import Watch
 
 Config = dict[str, Any]
 LIMITS = ("batch_size", "max_epochs", "max_steps", "val_every_n_steps")
-TRAINER_KEYS = ("val_every_n_steps", "gradient_clip_val", "accumulate_grad_batches", "deterministic")
 
 
 def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: StopSignal) -> None:
@@ -48,7 +46,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     Goes on from the newest whole checkpoint that is there.
     """
     limits = {name: config[name] for name in LIMITS}
-    timetable = Timetable.of(len(dataset.train), num_parts=config["accumulate_grad_batches"], **limits)
+    timetable = Timetable.of(len(dataset.train), **limits)
     module = make_module(config, dataset, timetable.num_steps)
     write_first_checkpoint(folder / "checkpoints", module, timetable)
     takes_length = accepts(config["scheduler"], "scheduler", "num_steps")
@@ -60,63 +58,53 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
         num_params=num_params,
         batch_size=config["batch_size"],
     )
+    guard = NonfiniteGuard(journal, begin.timetable, on_nonfinite=config["on_nonfinite"])
     recorder = Recorder(
         journal,
+        guard,
         num_steps=begin.timetable.num_steps,
         every_n_steps=config["log_every_n_steps"],
         step=begin.step,
         recorded=begin.recorded,
     )
-    callbacks = callbacks_of(config, recorder, begin.timetable, stop, has_val=bool(dataset.val))
-    options = config["accelerator"] | {name: config[name] for name in TRAINER_KEYS}
+    checkpoints = folder / "checkpoints"
+    watch = (
+        Watch(checkpoints, monitor=config["monitor"], patience=config["patience"]) if dataset.val else None
+    )
+    every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
+    checkpointer = Checkpointer(checkpoints, recorder, begin.timetable, stop, watch, **every)
+    callbacks = [
+        guard,
+        recorder,
+        *([watch] if watch else []),
+        checkpointer,
+    ]  # who looks at each step, in order
+    legs = Legs(train_batches(config, dataset), begin.timetable, step=begin.step, has_val=bool(watch))
+    options = config["accelerator"] | {"deterministic": config["deterministic"]}
     del options["num_threads"]
-    trainer = make_trainer(folder, callbacks, num_steps=begin.timetable.num_steps, **options)
+    trainer = make_trainer(folder, callbacks, num_legs=legs.num_left, **options)
+    legs.batches.place(
+        lambda rows: trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(rows))
+    )
     facts = {"num_steps": begin.timetable.num_steps, "num_threads": num_threads, "step": begin.step}
     journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
-    val_batches = whole(dataset.val, module) if dataset.val else None
-    trainer.fit(module, train_batches(config, dataset), val_batches, ckpt_path=begin.checkpoint)
+    val_batches = Whole(dataset.val, can_be_cut=module.criterion.can_be_cut) if dataset.val else None
+    trainer.fit(module, legs, val_batches, ckpt_path=begin.checkpoint)
     stop.obey_at_once()
-    test_best(dataset, folder, module, trainer)
+    if watch:
+        watch.take_best(module)
+    if dataset.test is not None:
+        trainer.test(module, Whole(dataset.test, can_be_cut=module.criterion.can_be_cut), verbose=False)
     recorder.write_summary()
     if config["tracking"].get("log_model"):
         keep_model(folder, module.net, dataset, journal)
         stop.obey()  # where somebody else's `except:` swallowed it
 
 
-def callbacks_of(
-    config: Config, recorder: Recorder, timetable: Timetable, stop: StopSignal, *, has_val: bool
-) -> list[Callback]:
-    """What looks at each step, in this order: guard, recorder, best and early stopping, checkpoints."""
-    folder = recorder.journal.folder / "checkpoints"
-    watch = {"monitor": config["monitor"], "patience": config["patience"]}
-    every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
-    return [
-        *guards(recorder.journal, timetable, on_nonfinite=config["on_nonfinite"]),
-        recorder,
-        *(best_and_stopping(folder, **watch) if has_val else []),
-        Checkpointer(folder, recorder, timetable, stop, **every),
-    ]
-
-
 def train_batches(config: Config, dataset: Dataset) -> Batches:
     """The batches of an epoch, in an order that the run's seed and the epoch decide."""
     num_parts = config["accumulate_grad_batches"]
     return Batches(dataset.train, batch_size=config["batch_size"], num_parts=num_parts, seed=config["seed"])
-
-
-def whole(split: Split, module: TrainingModule) -> Batches:
-    """A split to evaluate the module on."""
-    return Batches.whole(split, can_be_cut=module.criterion.can_be_cut)
-
-
-def test_best(dataset: Dataset, folder: Path, module: TrainingModule, trainer: Trainer) -> None:
-    """Go back to the best checkpoint and test it."""
-    best = folder / "checkpoints" / "best.ckpt"
-    if best.exists():
-        checkpoint = VerifiedCheckpointIO().load_checkpoint(best, map_location="cpu")
-        module.load_state_dict(checkpoint["state_dict"])
-    if dataset.test is not None:
-        trainer.test(module, whole(dataset.test, module), verbose=False)
 
 
 def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:
@@ -153,7 +141,12 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
     if any(True for _ in net.parameters()):
         scheduler(optimizer(net.parameters()))  # so that keys they refuse are told now
     criterion = Criterion(build(config["criterion"], "criterion", **takes_task))
-    _check_parts(criterion, config, dataset)
+    num_parts = config["accumulate_grad_batches"]
+    if num_parts > 1 and not criterion.can_be_cut:
+        raise ConfigError(
+            f"accumulate_grad_batches={num_parts}: criterion={config['switches']['criterion']} is no plain "
+            "sum or mean, so a batch of it can't be computed in parts; expected 1"
+        )
     return TrainingModule(
         net,
         criterion,
@@ -161,28 +154,13 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
         scheduler=scheduler,
         task=dataset.task,
         target_scale=TargetScale(dataset.task, mean, scale, dataset.out_features),
+        max_norm=config["gradient_clip_val"],
     )
 
 
-def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler]:
+def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler | None]:
     total = {"num_steps": num_steps} if accepts(node, "scheduler", "num_steps") else {}
     return lambda optimizer: build(node, "scheduler", optimizer, **total)
-
-
-def _check_parts(criterion: Criterion, config: Config, dataset: Dataset) -> None:
-    """What can go wrong only where a batch is computed in parts."""
-    num_parts, batch_size = config["accumulate_grad_batches"], config["batch_size"]
-    if num_parts > 1 and not criterion.can_be_cut:
-        raise ConfigError(
-            f"accumulate_grad_batches={num_parts}: criterion={config['switches']['criterion']} is no plain "
-            "sum or mean, so a batch of it can't be computed in parts; expected 1"
-        )
-    num_last = len(dataset.train) % batch_size
-    if config["val_every_n_steps"] and 0 < num_last < num_parts:
-        raise ConfigError(
-            f"val_every_n_steps: the last batch of an epoch has {num_last} rows, too few for "
-            f"accumulate_grad_batches={num_parts}; expected another batch_size"
-        )
 
 
 def _check_shape(net: nn.Module, config: Config, dataset: Dataset) -> None:

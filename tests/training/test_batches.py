@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from primer.data import Split
-from primer.training.batches import Batches
+from primer.training.batches import Batches, Legs, Whole
+from primer.training.timetable import Timetable
 
 
 def split_of(num_rows: int) -> Split:
@@ -18,8 +21,7 @@ def split_of(num_rows: int) -> Split:
 
 
 def seen(batches: Batches, epoch: int) -> list[float]:
-    batches.sampler.set_epoch(epoch)
-    return [float(value) for x, _, _ in batches for value in x.flatten()]
+    return [float(value) for batch in batches.epoch(epoch) for x, _, _ in batch for value in x.flatten()]
 
 
 @given(
@@ -32,8 +34,7 @@ def test_each_row_once_in_batches_of_the_size_asked(
     num_rows: int, batch_size: int, num_parts: int, seed: int
 ) -> None:
     batches = Batches(split_of(num_rows), batch_size=batch_size, num_parts=num_parts, seed=seed)
-    parts = list(batches)
-    assert len(parts) == len(batches)
+    parts = [part for batch in batches.epoch(0) for part in batch]
     assert sorted(seen(batches, 0)) == list(range(num_rows))
     assert all(len(x) <= num_in_batch <= batch_size for x, _, num_in_batch in parts)
     assert sum(len(x) / num_in_batch for x, _, num_in_batch in parts) == pytest.approx(
@@ -54,19 +55,37 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone() -> None:
 
 
 def test_parts_do_not_change_which_rows_a_batch_has() -> None:
-    whole = [set(x.flatten().tolist()) for x, _, _ in Batches(split_of(20), batch_size=8, seed=0)]
-    cut = list(Batches(split_of(20), batch_size=8, num_parts=2, seed=0))
-    joined = [
-        set(cut[i][0].flatten().tolist()) | set(cut[i + 1][0].flatten().tolist()) for i in range(0, 6, 2)
-    ]
-    assert joined == whole
+    whole = Batches(split_of(20), batch_size=8, seed=0).epoch(0)
+    cut = Batches(split_of(20), batch_size=8, num_parts=2, seed=0).epoch(0)
+    for batch, parts in zip(whole, cut, strict=True):
+        assert [len(batch), len(parts)] == [1, 2]
+        assert torch.equal(batch[0][0], torch.cat([x for x, _, _ in parts]))
 
 
 def test_a_full_batch_is_not_shuffled() -> None:
     assert seen(Batches(split_of(9), batch_size=9, seed=0), 5) == list(range(9))
 
 
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 7])
+def test_after_a_step_come_the_batches_that_would_have_come(step: int) -> None:
+    batches = Batches(split_of(20), batch_size=8, seed=0)  # 3 steps an epoch
+    undisturbed = [batch[0][0].tolist() for batch in islice(batches.after(0), 12)]
+    assert [batch[0][0].tolist() for batch in islice(batches.after(step), 12 - step)] == undisturbed[step:]
+
+
+@pytest.mark.parametrize(
+    ("step", "has_val", "lengths"),
+    [(0, True, [5, 5, 2]), (3, True, [2, 5, 2]), (3, False, [9]), (12, True, [])],
+)
+def test_a_leg_ends_where_a_validation_follows(step: int, has_val: bool, lengths: list[int]) -> None:
+    timetable = Timetable(num_rows=20, batch_size=8, num_steps=12, val_every_n_steps=5)
+    legs = Legs(Batches(split_of(20), batch_size=8, seed=0), timetable, step=step, has_val=has_val)
+    assert legs.num_left == len(lengths)
+    assert [len(list(leg)) for _ in lengths for leg in legs] == lengths
+
+
 def test_evaluation_cuts_a_large_split_into_parts_of_one_batch() -> None:
-    batches = Batches.whole(split_of(10_000))
-    assert [num_rows for _, _, num_rows in batches] == [10_000] * 3
-    assert seen(batches, 1) == list(range(10_000))
+    parts = list(Whole(split_of(10_000)))
+    assert len(Whole(split_of(10_000))) == 3
+    assert [num_rows for _, _, num_rows in parts] == [10_000] * 3
+    assert torch.cat([x for x, _, _ in parts]).flatten().tolist() == list(range(10_000))

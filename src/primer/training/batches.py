@@ -2,91 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from primer.data import Split, epoch_order
+from primer.training.timetable import Timetable
 
 EVALUATED_ROWS = 4096  # chosen: bounds the memory of an evaluation, and is no more work than larger ones
 
 # x: (rows, in_features); y: (rows, out_features) or (rows,); rows of the whole batch this is a part of
-Batch = tuple[Tensor, Tensor, int]
-
-
-class SampleOrder:
-    """The order of the rows in each epoch: a pure function of (seed, epoch), or as they lie.
-
-    Lightning calls `set_epoch` on a loader's `sampler` before each epoch.
-    """
-
-    def __init__(self, num_rows: int, *, seed: int | None) -> None:
-        self.num_rows = num_rows
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next."""
-        self.epoch = epoch
-
-    def order(self) -> Tensor:
-        """Indices of the rows, int64 (num_rows,)."""
-        if self.seed is None:
-            return torch.arange(self.num_rows)
-        return torch.from_numpy(epoch_order(self.num_rows, seed=self.seed, epoch=self.epoch))
+Part = tuple[Tensor, Tensor, int]
+Batch = list[Part]
 
 
 class Batches:
-    """Go over the rows of a split in batches, each in `num_parts` parts.
+    """The batches of a split, each in up to `num_parts` parts; the last one of an epoch may be short.
 
     Shuffled when `seed` is given and there is more than one batch: the order within the only batch of an
-    epoch changes nothing but rounding. The last batch may be short.
+    epoch changes nothing but rounding. The order is a pure function of (seed, epoch).
 
     >>> split = Split(np.zeros((5, 2), np.float32), np.zeros((5, 1), np.float32))
-    >>> [(tuple(x.shape), num_rows) for x, y, num_rows in Batches(split, batch_size=4, num_parts=2)]
-    [((2, 2), 4), ((2, 2), 4), ((1, 2), 1)]
+    >>> batches = Batches(split, batch_size=4, num_parts=2)
+    >>> [[(tuple(x.shape), num_rows) for x, y, num_rows in batch] for batch in batches.epoch(0)]
+    [[((2, 2), 4), ((2, 2), 4)], [((1, 2), 1)]]
     """
-
-    batch_sampler = None  # Lightning asks a loader that has a `sampler`
 
     def __init__(self, split: Split, *, batch_size: int, num_parts: int = 1, seed: int | None = None) -> None:
         self.x = torch.from_numpy(np.ascontiguousarray(split.x))
         self.y = torch.from_numpy(np.ascontiguousarray(split.y))
         self.batch_size = min(batch_size, len(split))
         self.num_parts = num_parts
-        self.sampler = SampleOrder(len(split), seed=seed if len(split) > batch_size else None)
-        self._num_rows_done = 0
+        self._seed = seed if len(split) > batch_size else None
 
-    @classmethod
-    def whole(cls, split: Split, *, can_be_cut: bool = True) -> Batches:
-        """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows if the loss allows."""
+    def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
+        """Bring the rows to where they are trained on, all at once."""
+        self.x, self.y = move((self.x, self.y))
+
+    def after(self, step: int) -> Iterator[Batch]:
+        """The batches that follow the first `step` ones, epoch after epoch, without end."""
+        epoch, num_done = divmod(step, -(-len(self.x) // self.batch_size))
+        while True:
+            yield from self.epoch(epoch, num_done)
+            epoch, num_done = epoch + 1, 0
+
+    def epoch(self, number: int, num_done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, without the first `num_done`."""
+        if self._seed is None:
+            order = torch.arange(len(self.x))
+        else:
+            order = torch.from_numpy(epoch_order(len(self.x), seed=self._seed, epoch=number))
+        for rows in torch.split(order, self.batch_size)[num_done:]:
+            yield self._batch(rows)
+
+    def _batch(self, rows: Tensor) -> Batch:
+        if len(rows) == len(self.x) and self._seed is None and self.num_parts == 1:
+            return [(self.x, self.y, len(rows))]
+        rows = rows.to(self.x.device)
+        parts = torch.tensor_split(rows, self.num_parts) if self.num_parts > 1 else (rows,)
+        return [
+            (self.x.index_select(0, part), self.y.index_select(0, part), len(rows))
+            for part in parts
+            if len(part)
+        ]
+
+
+class Whole:
+    """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows if the loss allows."""
+
+    def __init__(self, split: Split, *, can_be_cut: bool = True) -> None:
         num_parts = -(-len(split) // EVALUATED_ROWS) if can_be_cut else 1
-        return cls(split, batch_size=len(split), num_parts=num_parts)
+        (self._parts,) = Batches(split, batch_size=len(split), num_parts=num_parts).epoch(0)
 
     def __len__(self) -> int:
-        """Parts in an epoch."""
-        full, rest = divmod(len(self.x), self.batch_size)
-        return full * len(self._parts(self.batch_size)) + (len(self._parts(rest)) if rest else 0)
+        return len(self._parts)
 
-    def __iter__(self) -> Iterator[Batch]:
-        done, self._num_rows_done = self._num_rows_done, 0
-        for rows in torch.split(self.sampler.order()[done:], self.batch_size):
-            start = 0
-            for size in self._parts(len(rows)):
-                part = rows[start : start + size]
-                start += size
-                yield self.x[part], self.y[part], len(rows)
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._parts)
 
-    def state_dict(self) -> dict[str, int]:
-        """Asked for by Lightning; what is restored follows from the step (`training.position`)."""
-        return {"num_rows": 0}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out the rows of the next epoch that are done already."""
-        self._num_rows_done = state["num_rows"]
+class Legs:
+    """The training of a run as Lightning is to see it: an epoch of its is a leg, up to the next validation.
 
-    def _parts(self, num_rows: int) -> list[int]:
-        sizes = [len(part) for part in np.array_split(np.empty(num_rows), self.num_parts)]
-        return [size for size in sizes if size]
+    A leg is one batch to Lightning, an iterator over the batches of many optimizer steps to the module:
+    Lightning's hooks, progress and transfers cost 0.5 ms a batch (measured), more than most steps.
+    """
+
+    def __init__(self, batches: Batches, timetable: Timetable, *, step: int, has_val: bool) -> None:
+        self.batches = batches
+        self._timetable, self._step, self._has_val = timetable, step, has_val
+        self._rest = batches.after(step)
+
+    def __len__(self) -> int:
+        """Legs in one of Lightning's epochs."""
+        return 1
+
+    def __iter__(self) -> Iterator[Iterator[Batch]]:
+        begun_at, self._step = self._step, self._timetable.end_of_leg(self._step, has_val=self._has_val)
+        yield islice(self._rest, self._step - begun_at)
+
+    @property
+    def num_left(self) -> int:
+        """Legs up to the end of the run."""
+        step, number = self._step, 0
+        while step < self._timetable.num_steps:
+            step, number = self._timetable.end_of_leg(step, has_val=self._has_val), number + 1
+        return number

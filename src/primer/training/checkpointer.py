@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
-from primer.training.position import write_position
+from primer.training.module import TrainingModule
 from primer.training.randomness import random_states, set_random_state
 from primer.training.recorder import Recorder
+from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
+from primer.training.watch import Watch
 
 
-class Checkpointer(Checkpoint):
+class Checkpointer(StepCallback):
     """Save after every n steps, every n minutes, at the end, and when a signal asks the run to stop.
 
     Only between steps: what follows from a step (its validation, the best so far) is done before it is
-    saved. Being a `Checkpoint`, it is called after the callbacks whose state it saves.
+    saved, so it comes after the callbacks whose state it saves. `watch` is there if there are validations.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Checkpointer(Checkpoint):
         recorder: Recorder,
         timetable: Timetable,
         stop: StopSignal,
+        watch: Watch | None,
         *,
         every_n_steps: int | None,
         every_n_minutes: float | None,
@@ -38,66 +41,69 @@ class Checkpointer(Checkpoint):
         self.recorder = recorder
         self.timetable = timetable
         self.stop = stop
+        self.watch = watch
         self.every_n_steps = every_n_steps
         self.every_n_minutes = every_n_minutes
         self._saved_at = time.monotonic()
-        self._step = 0
         self._random_states: list[dict[str, Any]] | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.stop.defer()  # here, since Lightning puts its own handlers in place before
-        self._step = trainer.global_step
         if self._random_states:
             set_random_state(self._random_states)
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        step = trainer.global_step
-        if step == self._step:
-            return  # only a part of a batch
-        self._step = step
-        is_validated = self.timetable.is_validated(step) or trainer.should_stop
-        if not (is_validated and trainer.enable_validation):
-            self._after_step(trainer)
+    def after_step(self, module: TrainingModule, loss: Tensor) -> None:
+        is_last = module.step == self.timetable.num_steps
+        if not (self.watch and (is_last or self.timetable.is_validated(module.step))):
+            self._after_step(module)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._after_step(trainer)
+        assert isinstance(module, TrainingModule)
+        self._after_step(module)
 
-    def _after_step(self, trainer: Trainer) -> None:
-        if self._is_due(trainer):
-            self.save(trainer)
+    def _after_step(self, module: TrainingModule) -> None:
+        if self._is_due(module):
+            self.save(module)
         self.stop.obey()
 
-    def _is_due(self, trainer: Trainer) -> bool:
+    def _is_due(self, module: TrainingModule) -> bool:
         minutes = (time.monotonic() - self._saved_at) / 60
         return (
             self.stop.received is not None
-            or trainer.should_stop
-            or (self.every_n_steps is not None and self._step % self.every_n_steps == 0)
+            or module.step == self.timetable.num_steps
+            or module.trainer.should_stop
+            or (self.every_n_steps is not None and module.step % self.every_n_steps == 0)
             or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
         )
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, module: TrainingModule) -> None:
         """Save the state after the last step; what the journal holds by then is on the disk first."""
         self.recorder.flush()
+        self.recorder.guard.check_weights(module)
         self.recorder.journal.sync()
-        path = self.checkpoints.path(self._step)
-        trainer.save_checkpoint(path)
+        path = self.checkpoints.path(module.step)
+        if self.watch:
+            self.watch.save()
+        module.trainer.save_checkpoint(path)
         self.checkpoints.prune()
-        self.recorder.journal.write("checkpoint", step=self._step, file=path.name)
+        self.recorder.journal.write("checkpoint", step=module.step, file=path.name)
         self._saved_at = time.monotonic()
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        write_position(checkpoint["loops"]["fit_loop"], self.timetable, self._step)
-        stopped_early = trainer.should_stop and self._step < self.timetable.num_steps
+        assert isinstance(module, TrainingModule)
+        del checkpoint["loops"]  # where a run is follows from the step alone
+        checkpoint |= {"epoch": self.timetable.position(module.step)[0], "global_step": module.step}
         checkpoint["primer"] = {
             "num_steps": self.timetable.num_steps,
-            "stopped_early": stopped_early,
+            "stopped_early": trainer.should_stop and module.step < self.timetable.num_steps,
             "random_states": random_states(),
         }
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        assert isinstance(module, TrainingModule)
+        module.step = checkpoint["global_step"]
         self._random_states = checkpoint["primer"]["random_states"]

@@ -10,7 +10,6 @@ from primer.errors import ConfigError
 from primer.files import FORK
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.module import TrainingModule
-from primer.training.position import write_position
 from primer.training.randomness import random_states
 from primer.training.timetable import Timetable
 
@@ -32,12 +31,11 @@ def write_first_checkpoint(folder: Path, module: TrainingModule, timetable: Time
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise ConfigError(f"net: the checkpoint's weights do not fit: {reason}") from None
-    optimizer, scheduler = _after(module, step)
+    optimizer, schedulers = _after(module, step)
     _keep_moments(optimizer, state["optimizer_states"][0])
-    write_position(state["loops"]["fit_loop"], timetable, step)
     state |= {
         "optimizer_states": [optimizer],
-        "lr_schedulers": [scheduler],
+        "lr_schedulers": schedulers,
         "callbacks": {},
         "primer": {
             "num_steps": timetable.num_steps,
@@ -48,15 +46,17 @@ def write_first_checkpoint(folder: Path, module: TrainingModule, timetable: Time
     io.save_checkpoint(state, checkpoints.path(step))
 
 
-def _after(module: TrainingModule, step: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The states of a new optimizer and scheduler after that many steps without a gradient."""
+def _after(module: TrainingModule, step: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The states of a new optimizer, and scheduler if it has one, after so many steps without a gradient."""
     made = module.configure_optimizers()
-    optimizer, scheduler = made["optimizer"], made["lr_scheduler"]["scheduler"]
+    scheduler = made.get("lr_scheduler")
+    if scheduler is None:
+        return made["optimizer"].state_dict(), []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*lr_scheduler.step.* before .optimizer.step")
         for _ in range(step):
             scheduler.step()
-    return optimizer.state_dict(), scheduler.state_dict()
+    return made["optimizer"].state_dict(), [scheduler.state_dict()]
 
 
 def _keep_moments(new: dict[str, Any], old: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,18 +12,24 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import SumMetric
 
-from primer.training.batches import Batch
+from primer.training.batches import Batch, Part
 from primer.training.criteria import Criterion
 from primer.training.metrics import TargetScale, metrics_of
+from primer.training.steps import StepCallback
 
 
 class TrainingModule(LightningModule):
     """Trains `net` on `criterion` and evaluates it; what it finds is read off by callbacks.
 
-    `optimizer` is called with the parameters, `scheduler` with the optimizer. `target_scale` undoes the
+    `optimizer` is called with the parameters, `scheduler` with the optimizer; gradients are scaled down to
+    `max_norm`, if one is given. `target_scale` undoes the
     standardization of a real-valued target, so that metrics are in the target's own unit; losses stay in
     the unit that is trained on.
+
+    A batch of Lightning's is many optimizer steps, see `Legs`; callbacks that look at each are StepCallbacks.
     """
+
+    step: int  # optimizer steps done
 
     def __init__(
         self,
@@ -31,19 +37,21 @@ class TrainingModule(LightningModule):
         criterion: Criterion,
         *,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        scheduler: Callable[[Optimizer], LRScheduler],
+        scheduler: Callable[[Optimizer], LRScheduler | None],
         task: str,
         target_scale: TargetScale,
+        max_norm: float | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False
+        self.step = 0
         self.net = net
         self.criterion = criterion
         self.target_scale = target_scale
         self.loss_sum = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
         self.metrics = metrics_of(task, target_scale.out_features)
-        self.step_losses: list[Tensor] = []  # shares of the step in progress, scalars
         self.evaluated: dict[str, float] = {}  # what the last evaluation found
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self._optimizer, self._scheduler, self._max_norm = optimizer, scheduler, max_norm
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_features) -> (batch, out_features)."""
@@ -52,26 +60,52 @@ class TrainingModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self._optimizer(self.net.parameters())
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._scheduler(optimizer), "interval": "step"},
-        }
+        scheduler = self._scheduler(optimizer)
+        return {"optimizer": optimizer} | ({"lr_scheduler": scheduler} if scheduler else {})
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        x, y, num_rows = batch
-        loss: Tensor = self.criterion(self(x), y, num_rows)
-        if len(self.step_losses) < self.trainer.accumulate_grad_batches:  # LBFGS asks again for a step
-            self.step_losses.append(loss.detach())
-        # Lightning divides by this, as if every part were a batch of its own
-        return loss * self.trainer.accumulate_grad_batches
+    def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
+        (optimizer,) = self.trainer.optimizers
+        schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
+        every: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = [callback for callback in every if isinstance(callback, StepCallback)]
+        for batch in leg:
+            loss = self._take_step(optimizer, batch, callbacks)
+            for scheduler in schedulers:
+                scheduler.step()
+            self.step += 1
+            for callback in callbacks:
+                callback.after_step(self, loss)
 
-    def pop_step_loss(self) -> Tensor:
-        """The loss of the optimizer step that just ended, before its update; a scalar."""
-        losses, self.step_losses = self.step_losses, []
+    def _take_step(self, optimizer: Optimizer, batch: Batch, callbacks: list[StepCallback]) -> Tensor:
+        """One update by a batch; returns the loss before it, a scalar."""
+        first: list[Tensor] = []
+
+        def closure() -> Tensor:
+            loss = self._gradients(optimizer, batch)
+            for callback in callbacks:
+                callback.before_update(self, loss)
+            first.append(loss)
+            return loss
+
+        optimizer.step(closure)  # type: ignore[arg-type]
+        return first[0]  # LBFGS asks again for a step
+
+    def _gradients(self, optimizer: Optimizer, batch: Batch) -> Tensor:
+        """Put the gradients of a batch's loss in place; returns that loss, a scalar."""
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+        for weight in weights:
+            weight.grad = None
+        losses = []
+        for x, y, num_rows in batch:
+            loss: Tensor = self.criterion(self.net(x), y, num_rows)
+            _backward(loss)
+            losses.append(loss.detach())
+        if self._max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(weights, self._max_norm)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _evaluate(self, batch: Batch) -> None:
-        x, y, num_rows = batch
+    def _evaluate(self, part: Part) -> None:
+        x, y, num_rows = part
         prediction = self(x)
         self.loss_sum.update(self.criterion(prediction, y, num_rows))
         self.metrics.update(*self.target_scale(prediction, y))
@@ -81,16 +115,25 @@ class TrainingModule(LightningModule):
         self.loss_sum.reset()
         self.metrics.reset()
         self.evaluated = {f"{split}/{name}": float(value) for name, value in found.items()}
-        self.log_dict(self.evaluated, logger=False)  # for best checkpoint and early stopping
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+    def validation_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         self._evaluated("val")
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
         self._evaluated("test")
+
+
+def _backward(loss: Tensor) -> None:
+    """Lightning's autocast is around all of a leg; a backward pass has the types of its forward anyway."""
+    device = loss.device.type
+    if torch.is_autocast_enabled(device):
+        with torch.autocast(device, enabled=False):
+            loss.backward()  # type: ignore[no-untyped-call]
+    else:
+        loss.backward()  # type: ignore[no-untyped-call]

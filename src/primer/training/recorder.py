@@ -6,12 +6,14 @@ import time
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from primer.direction import is_falling
 from primer.tracking.journal import Journal
 from primer.training.module import TrainingModule
+from primer.training.nonfinite import NonfiniteGuard
+from primer.training.steps import StepCallback
 
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
 
@@ -23,17 +25,19 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Recorder(Callback):
+class Recorder(StepCallback):
     """Record `train/loss` of every optimizer step, each validation, and the best and final numbers.
 
     Step k is the k-th optimizer step; its loss is the one before its update. Losses stay tensors until a
-    flush, so that a GPU is not waited for at every step. A point that is `recorded` already, before the
+    flush, so that a GPU is not waited for at every step, and are recorded up to the first that the `guard`
+    finds not to be finite. A point that is `recorded` already, before the
     run was resumed, keeps its first time; that it comes out the same again is checked.
     """
 
     def __init__(
         self,
         journal: Journal,
+        guard: NonfiniteGuard,
         *,
         num_steps: int,
         every_n_steps: int,
@@ -41,6 +45,7 @@ class Recorder(Callback):
         recorded: Recorded | None = None,
     ) -> None:
         self.journal = journal
+        self.guard = guard
         self.num_steps = num_steps
         self.every_n_steps = every_n_steps
         self.best: dict[str, float] = {}
@@ -58,32 +63,28 @@ class Recorder(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.final, self._step = state_dict["best"], state_dict["final"], state_dict["step"]
 
-    def on_train_batch_end(self, trainer: Trainer, module: LightningModule, *_: Any) -> None:
-        assert isinstance(module, TrainingModule)
-        step = trainer.global_step
-        if step == self._step:
-            return  # only a part of a batch
-        self._step = step
-        loss = module.pop_step_loss()
-        if step % self.every_n_steps == 0 or step == self.num_steps:
+    def after_step(self, module: TrainingModule, loss: Tensor) -> None:
+        self._step = module.step
+        if self._step % self.every_n_steps == 0 or self._step == self.num_steps:
             self._losses.append(loss)
-            self._steps.append(step)
+            self._steps.append(self._step)
             self._times.append(now_ms())
-        if step >= self.num_steps:
-            trainer.should_stop = True  # so that Lightning validates once more, mid-epoch too
         if time.monotonic() >= self._next_flush:
             self.flush()
 
     def flush(self) -> None:
-        """Move the losses kept so far to the journal."""
+        """Move the losses kept so far to the journal; raises RunError where the guard says so."""
         self._next_flush = time.monotonic() + FLUSH_EVERY_S
-        if not self._losses:
-            return
-        values = torch.stack(self._losses).double().tolist()
-        steps, times = self._steps, self._times
+        losses, steps, times = self._losses, self._steps, self._times
         self._losses, self._steps, self._times = [], [], []
-        self.final["train/loss"] = values[-1]
-        self._write("train/loss", steps, times, values)
+        bad_step, error = self.guard.first_bad_step() or (None, None)
+        num_good = len(steps) if bad_step is None else sum(step < bad_step for step in steps)
+        if num_good:
+            values = torch.stack(losses[:num_good]).double().tolist()
+            self.final["train/loss"] = values[-1]
+            self._write("train/loss", steps[:num_good], times[:num_good], values)
+        if error:
+            raise error
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)

@@ -11,9 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from primer.errors import ConfigError
 
 
-def constant(optimizer: Optimizer) -> LambdaLR:
-    """The learning rate stays as it is."""
-    return LambdaLR(optimizer, lambda step: 1.0)
+def constant(optimizer: Optimizer) -> None:
+    """The learning rate stays as it is: there is no scheduler."""
 
 
 def step(optimizer: Optimizer, *, step_size: int, gamma: float) -> LambdaLR:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Timetable:
     """Steps, epochs, parts and validations of a run that nothing stops early.
 
-    A step is an optimizer step, counted from 1; each of its batches is computed in up to `num_parts` parts.
+    A step is an optimizer step, counted from 1.
 
     >>> times = Timetable(num_rows=100, batch_size=32, num_steps=12)
     >>> times.steps_per_epoch, [step for step in range(1, 13) if times.is_validated(step)]
@@ -19,7 +19,6 @@ class Timetable:
     num_rows: int
     batch_size: int
     num_steps: int
-    num_parts: int = 1
     val_every_n_steps: int | None = None
 
     @classmethod
@@ -30,7 +29,6 @@ class Timetable:
         batch_size: int,
         max_epochs: int | None,
         max_steps: int | None,
-        num_parts: int = 1,
         val_every_n_steps: int | None = None,
     ) -> Timetable:
         """The timetable of a run that ends at the first of its limits.
@@ -41,7 +39,7 @@ class Timetable:
         per_epoch = -(-num_rows // batch_size)
         limits = [max_steps, None if max_epochs is None else max_epochs * per_epoch]
         num_steps = min(limit for limit in limits if limit is not None)
-        return cls(num_rows, batch_size, num_steps, num_parts, val_every_n_steps)
+        return cls(num_rows, batch_size, num_steps, val_every_n_steps)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -51,6 +49,15 @@ class Timetable:
         """Whether a validation follows that step; one more follows the last step of all."""
         return step % (self.val_every_n_steps or self.steps_per_epoch) == 0
 
+    def end_of_leg(self, step: int, *, has_val: bool) -> int:
+        """The last step of what is trained in one go after `step`: a validation follows, or the run's end.
+
+        >>> Timetable(num_rows=100, batch_size=32, num_steps=10).end_of_leg(6, has_val=True)
+        8
+        """
+        every = (self.val_every_n_steps or self.steps_per_epoch) if has_val else self.num_steps
+        return min(self.num_steps, (step // every + 1) * every)
+
     def position(self, step: int) -> tuple[int, int]:
         """(whole epochs, rows of the epoch after them) that are done after that step.
 
@@ -59,12 +66,3 @@ class Timetable:
         """
         epoch, in_epoch = divmod(step, self.steps_per_epoch)
         return epoch, in_epoch * self.batch_size
-
-    def parts_of(self, num_rows: int) -> int:
-        """Parts that the first `num_rows` rows of an epoch are computed in.
-
-        >>> Timetable(num_rows=9, batch_size=4, num_steps=3, num_parts=2).parts_of(9)
-        5
-        """
-        full, rest = divmod(num_rows, self.batch_size)
-        return full * min(self.num_parts, self.batch_size) + min(self.num_parts, rest)

@@ -1,0 +1,69 @@
+"""The best weights by a watched metric, and when to stop because it no longer improves."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from primer.direction import is_falling
+from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.module import TrainingModule
+
+BEST = "best.ckpt"
+
+
+class Watch(Callback):
+    """Keeps the best weights in memory, and on the disk as `best.ckpt` from each checkpoint on.
+
+    Stops the run after `patience` validations in a row that were no better than the best, or at one that
+    is not finite; null: never.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, patience: int | None) -> None:
+        self.path = folder / BEST
+        self.monitor = monitor
+        self.patience = patience
+        self.best: float | None = None
+        self.num_worse = 0  # validations in a row
+        self._weights: dict[str, Tensor] | None = None  # of the best, where it is newer than its file
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "num_worse": self.num_worse}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.num_worse = state_dict["best"], state_dict["num_worse"]
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        value = module.evaluated[self.monitor]
+        if self._is_better(value):
+            self.best, self.num_worse = value, 0
+            weights = module.net.state_dict()
+            self._weights = {name: weight.detach().clone() for name, weight in weights.items()}
+        else:
+            self.num_worse += 1
+        if self.patience is not None and (self.num_worse >= self.patience or not math.isfinite(value)):
+            trainer.should_stop = True
+
+    def _is_better(self, value: float) -> bool:
+        if self.best is None or math.isnan(self.best):
+            return True
+        return value < self.best if is_falling(self.monitor) else value > self.best
+
+    def save(self) -> None:
+        """Put the best weights on the disk, if they are not there."""
+        if self._weights is not None:
+            content = {"net": self._weights, self.monitor: self.best}
+            VerifiedCheckpointIO().save_checkpoint(content, self.path)
+            self._weights = None
+
+    def take_best(self, module: TrainingModule) -> None:
+        """Go back to the best weights, if there was a validation."""
+        self.save()
+        if self.path.exists():
+            content = VerifiedCheckpointIO().load_checkpoint(self.path, map_location="cpu")
+            module.net.load_state_dict(content["net"])
