@@ -139,8 +139,9 @@ def test_every_optimizer_steps_under_every_scheduler(optimizer: str, scheduler: 
     takes_steps = "num_steps" in inspect.signature(locate(node["_target_"], "scheduler")).parameters
     schedule = build(node, "scheduler", built, **({"num_steps": 200} if takes_steps else {}))
     built.step()
-    schedule.step()
-    assert not torch.equal(weight, torch.ones(3)) or built.param_groups[0]["initial_lr"] > 0
+    assert not torch.equal(weight, torch.ones(3))
+    if scheduler != "constant":
+        schedule.step()
 
 
 @pytest.mark.parametrize("criterion", options("criterion"))

@@ -61,12 +61,13 @@ def test_switching_the_net_changes_only_how_the_gradient_comes_about(tmp_path: P
     assert largest_difference(losses(tmp_path / net, *quick, f"net={net}"), expected) < 1e-12
 
 
-def test_a_run_is_bitwise_the_plain_loop_that_a_reader_would_write(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_run_is_bitwise_the_plain_loop_that_a_reader_would_write(tmp_path: Path, fused: bool) -> None:
     data = bundled("digits", val_fraction=0.15, test_fraction=0.15, stratify=True, standardize=True, seed=3)
     torch.manual_seed(3)
     torch.set_num_threads(1)
     net = TwoLayer(64, 10, torch.nn.ReLU(), hidden_dim=100)
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.001, fused=fused)
     expected = []
     for epoch in range(3):
         for rows in np.array_split(epoch_order(1257, seed=3, epoch=epoch), range(32, 1257, 32)):
@@ -76,7 +77,7 @@ def test_a_run_is_bitwise_the_plain_loop_that_a_reader_would_write(tmp_path: Pat
             loss.backward()
             optimizer.step()
             expected.append(loss.item())
-    assert losses(tmp_path / "run", "max_epochs=3", "seed=3") == expected
+    assert losses(tmp_path / "run", "max_epochs=3", "seed=3", f"optimizer.fused={fused}") == expected
 
 
 def test_the_custom_relu_is_bitwise_the_built_in(tmp_path: Path) -> None:

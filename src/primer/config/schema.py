@@ -166,6 +166,7 @@ class Adam(Optimizer):
     betas: list[float] = key("decay of the two running averages", at_least=0, below=1, length=2)
     eps: float = key("added to the denominator", at_least=0)
     amsgrad: bool = key("keep the largest second moment")
+    fused: bool = key("torch's fused update: three times faster, other last digits")
 
 
 @dataclass

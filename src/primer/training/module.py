@@ -30,6 +30,7 @@ class TrainingModule(LightningModule):
     """
 
     step: int  # optimizer steps done
+    weights: list[nn.Parameter]  # those that are trained, once they are
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class TrainingModule(LightningModule):
 
     def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
         (optimizer,) = self.trainer.optimizers
+        self.weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         schedulers = [config.scheduler for config in self.trainer.lr_scheduler_configs]
         every: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
         callbacks = [callback for callback in every if isinstance(callback, StepCallback)]
@@ -81,7 +83,7 @@ class TrainingModule(LightningModule):
         first: list[Tensor] = []
 
         def closure() -> Tensor:
-            loss = self._gradients(optimizer, batch)
+            loss = self._gradients(batch)
             for callback in callbacks:
                 callback.before_update(self, loss)
             first.append(loss)
@@ -90,10 +92,9 @@ class TrainingModule(LightningModule):
         optimizer.step(closure)  # type: ignore[arg-type]
         return first[0]  # LBFGS asks again for a step
 
-    def _gradients(self, optimizer: Optimizer, batch: Batch) -> Tensor:
+    def _gradients(self, batch: Batch) -> Tensor:
         """Put the gradients of a batch's loss in place; returns that loss, a scalar."""
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        for weight in weights:
+        for weight in self.weights:
             weight.grad = None
         losses = []
         for x, y, num_rows in batch:
@@ -101,7 +102,7 @@ class TrainingModule(LightningModule):
             _backward(loss)
             losses.append(loss.detach())
         if self._max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(weights, self._max_norm)
+            torch.nn.utils.clip_grad_norm_(self.weights, self._max_norm)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _evaluate(self, part: Part) -> None:

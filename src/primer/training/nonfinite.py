@@ -41,7 +41,7 @@ class NonfiniteGuard(StepCallback):
             return
         # An entry that is not finite makes the sum so: ten times faster than the largest entry (measured);
         # where only the sum overflows, the run is beyond help.
-        sums = [weight.grad.sum() for weight in module.parameters() if weight.grad is not None]
+        sums = [weight.grad.sum() for weight in module.weights if weight.grad is not None]
         if self.on_nonfinite == "stop":
             if len(self._losses) == module.step + 1 - self._first:  # LBFGS asks again for a step
                 self._losses.append(loss)
@@ -66,7 +66,7 @@ class NonfiniteGuard(StepCallback):
         return first + index, RunError(f"{message}; try a smaller optimizer.lr, or on_nonfinite=skip")
 
     def _skip(self, module: TrainingModule, loss: Tensor) -> None:
-        for weight in module.parameters():
+        for weight in module.weights:
             weight.grad = None
         if not self._has_warned:
             message = f"{self._message(loss, module.step + 1)}; such updates are left out"
