@@ -23,7 +23,7 @@ from primer.errors import ConfigError
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
 from primer.training.batches import Batches, Legs, Whole
-from primer.training.checkpointer import Checkpointer
+from primer.training.checkpointer import Checkpointer, Due
 from primer.training.criteria import Criterion
 from primer.training.forking import write_first_checkpoint
 from primer.training.metrics import TargetScale
@@ -38,7 +38,7 @@ from primer.training.watch import Watch
 
 Config = dict[str, Any]
 # torch's way to the same bits in fewer calls; measured: 29 to 16 microseconds for SGD
-FOREACH: dict[str, Config] = dict.fromkeys(("torch.optim.SGD", "torch.optim.RMSprop"), {"foreach": True})
+FOREACH: dict[str, Config] = {path: {"foreach": True} for path in ("torch.optim.SGD", "torch.optim.RMSprop")}
 LIMITS = ("batch_size", "max_epochs", "max_steps", "val_every_n_steps")
 
 
@@ -74,7 +74,8 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
         Watch(checkpoints, monitor=config["monitor"], patience=config["patience"]) if dataset.val else None
     )
     every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
-    checkpointer = Checkpointer(checkpoints, recorder, begin.timetable, stop, watch, **every)
+    due = Due(begin.timetable.num_steps, stop, **every)
+    checkpointer = Checkpointer(checkpoints, recorder, begin.timetable, due, watch)
     callbacks = [
         guard,
         recorder,

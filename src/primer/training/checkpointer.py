@@ -12,11 +12,53 @@ from torch import Tensor
 from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
 from primer.training.module import TrainingModule
-from primer.training.randomness import random_states, set_random_state
+from primer.training.randomness import States, random_states, set_random_state
 from primer.training.recorder import Recorder
 from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 from primer.training.watch import Watch
+
+
+class Due:
+    """Whether a run is to be saved after a step, as far as that follows from steps, time and signals."""
+
+    def __init__(
+        self,
+        num_steps: int,
+        stop: StopSignal,
+        *,
+        every_n_steps: int | None,
+        every_n_minutes: float | None,
+    ) -> None:
+        self.num_steps, self.stop = num_steps, stop
+        self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
+        self._saved_at = time.monotonic()
+
+    def after(self, step: int) -> bool:
+        """Whether it is."""
+        return (
+            self.stop.received is not None
+            or step == self.num_steps
+            or (self.every_n_steps is not None and step % self.every_n_steps == 0)
+            or (
+                self.every_n_minutes is not None
+                and time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
+            )
+        )
+
+    def done(self) -> None:
+        """It was saved."""
+        self._saved_at = time.monotonic()
+
+
+def position_of(timetable: Timetable, step: int, *, is_over: bool, states: States) -> dict[str, Any]:
+    """What a checkpoint says of the place that a run is at; `is_over`: it is not to train further."""
+    own = {
+        "num_steps": timetable.num_steps,
+        "stopped_early": is_over and step < timetable.num_steps,
+        "random_states": states,
+    }
+    return {"epoch": timetable.position(step)[0], "global_step": step, "primer": own}
 
 
 class Checkpointer(StepCallback):
@@ -31,24 +73,18 @@ class Checkpointer(StepCallback):
         folder: Path,
         recorder: Recorder,
         timetable: Timetable,
-        stop: StopSignal,
+        due: Due,
         watch: Watch | None,
-        *,
-        every_n_steps: int | None,
-        every_n_minutes: float | None,
     ) -> None:
         self.checkpoints = Checkpoints(folder)
         self.recorder = recorder
         self.timetable = timetable
-        self.stop = stop
+        self.due = due
         self.watch = watch
-        self.every_n_steps = every_n_steps
-        self.every_n_minutes = every_n_minutes
-        self._saved_at = time.monotonic()
-        self._random_states: list[dict[str, Any]] | None = None
+        self._random_states: States | None = None
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self.stop.defer()  # here, since Lightning puts its own handlers in place before
+        self.due.stop.defer()  # here, since Lightning puts its own handlers in place before
         if self._random_states:
             set_random_state(self._random_states)
 
@@ -62,19 +98,9 @@ class Checkpointer(StepCallback):
         self._after_step(module)
 
     def _after_step(self, module: TrainingModule) -> None:
-        if self._is_due(module):
+        if self.due.after(module.step) or module.trainer.should_stop:
             self.save(module)
-        self.stop.obey()
-
-    def _is_due(self, module: TrainingModule) -> bool:
-        minutes = (time.monotonic() - self._saved_at) / 60
-        return (
-            self.stop.received is not None
-            or module.step == self.timetable.num_steps
-            or module.trainer.should_stop
-            or (self.every_n_steps is not None and module.step % self.every_n_steps == 0)
-            or (self.every_n_minutes is not None and minutes >= self.every_n_minutes)
-        )
+        self.due.stop.obey()
 
     def save(self, module: TrainingModule) -> None:
         """Save the state after the last step; what the journal holds by then is on the disk first."""
@@ -87,19 +113,16 @@ class Checkpointer(StepCallback):
         module.trainer.save_checkpoint(path)
         self.checkpoints.prune()
         self.recorder.journal.write("checkpoint", step=module.step, file=path.name)
-        self._saved_at = time.monotonic()
+        self.due.done()
 
     def on_save_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         assert isinstance(module, TrainingModule)
         del checkpoint["loops"]  # where a run is follows from the step alone
-        checkpoint |= {"epoch": self.timetable.position(module.step)[0], "global_step": module.step}
-        checkpoint["primer"] = {
-            "num_steps": self.timetable.num_steps,
-            "stopped_early": trainer.should_stop and module.step < self.timetable.num_steps,
-            "random_states": random_states(),
-        }
+        checkpoint |= position_of(
+            self.timetable, module.step, is_over=trainer.should_stop, states=random_states()
+        )
 
     def on_load_checkpoint(
         self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]

@@ -107,11 +107,15 @@ class TrainingModule(LightningModule):
 
     def _evaluate(self, part: Part) -> None:
         x, y, num_rows = part
-        prediction = self(x)
+        self.take_prediction(self(x), y, num_rows)
+
+    def take_prediction(self, prediction: Tensor, y: Tensor, num_rows: int) -> None:
+        """Count what the net says of a part of a split that has `num_rows` rows."""
         self.loss_sum.update(self.criterion(prediction, y, num_rows))
         self.metrics.update(*self.target_scale(prediction, y))
 
-    def _evaluated(self, split: str) -> None:
+    def end_evaluation(self, split: str) -> None:
+        """All of a split was seen: `evaluated` is what was found."""
         found = {"loss": self.loss_sum.compute(), **self.metrics.compute()}
         self.loss_sum.reset()
         self.metrics.reset()
@@ -121,13 +125,13 @@ class TrainingModule(LightningModule):
         self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self._evaluated("val")
+        self.end_evaluation("val")
 
     def test_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
-        self._evaluated("test")
+        self.end_evaluation("test")
 
 
 def _backward(loss: Tensor) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from lightning import LightningModule, Trainer
 from torch import Tensor
 
 from primer.errors import RunError
@@ -16,11 +15,11 @@ from primer.training.timetable import Timetable
 
 
 class NonfiniteGuard(StepCallback):
-    """Keep what tells whether each loss and gradient is finite, and look at it before points are recorded.
+    """Keeps what tells whether each gradient is finite; who records the losses asks it.
 
-    `stop` raises RunError, and names the first such step; `skip` looks at once and leaves out the update, in
-    which optimizers pass over parameters that have no gradient; `ignore` looks at nothing. Finite gradients
-    can still overflow the weights, which are looked at before they are saved.
+    `stop`: the run ends, with RunError that names the first such step; `skip` looks at once and leaves out
+    the update, in which optimizers pass over parameters that have no gradient; `ignore` looks at nothing.
+    Finite gradients can still overflow the weights, which are looked at before they are saved.
     """
 
     def __init__(self, journal: Journal, timetable: Timetable, *, on_nonfinite: str) -> None:
@@ -28,50 +27,39 @@ class NonfiniteGuard(StepCallback):
         self.timetable = timetable
         self.on_nonfinite = on_nonfinite
         self._has_warned = False
-        self._first = 1  # the step of the first of these
-        self._losses: list[Tensor] = []
         self._sums: list[list[Tensor]] = []
-
-    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
-        self._first = module.step + 1
+        self._step = 0  # of the last of them
 
     def before_update(self, module: TrainingModule, loss: Tensor) -> None:
-        if self.on_nonfinite == "ignore":
+        if self.on_nonfinite == "ignore" or self._step == module.step + 1:  # LBFGS asks again for a step
             return
         # An entry that is not finite makes the sum so: ten times faster than the largest entry (measured);
         # where only the sum overflows, the run is beyond help.
         sums = [weight.grad.sum() for weight in module.weights if weight.grad is not None]
         if self.on_nonfinite == "stop":
-            if len(self._losses) == module.step + 1 - self._first:  # LBFGS asks again for a step
-                self._losses.append(loss)
-                self._sums.append(sums)
+            self._step = module.step + 1
+            self._sums.append(sums)
         elif not math.isfinite(float(torch.stack([loss, *sums]).sum())):
             self._skip(module, loss)
 
-    def first_bad_step(self) -> tuple[int, RunError] | None:
-        """The first step since the last call whose loss or gradient is not finite, and what to say of it."""
-        losses, sums, first = self._losses, self._sums, self._first
-        self._losses, self._sums, self._first = [], [], first + len(losses)
-        if not losses:
-            return None
-        together = torch.stack(
-            [torch.stack([loss, *own]).sum() for loss, own in zip(losses, sums, strict=True)]
-        )
-        bad = (~torch.isfinite(together)).nonzero()
+    def take(self) -> Tensor | None:
+        """Of each step since the last call a number that is finite if its gradient is, if that matters."""
+        sums, self._sums = self._sums, []
+        return torch.stack([torch.stack(own).sum() for own in sums]) if sums and sums[0] else None
+
+    def check(self, first: int, losses: Tensor, sums: Tensor | None) -> tuple[int, RunError | None]:
+        """How many steps from step `first` on are finite, and what to say if not all are.
+
+        losses, sums: (steps,)
+        """
+        if self.on_nonfinite != "stop":
+            return len(losses), None
+        bad = (~torch.isfinite(losses if sums is None else losses + sums)).nonzero()
         if not len(bad):
-            return None
+            return len(losses), None
         index = int(bad[0])
         message = self._message(losses[index], first + index)
-        return first + index, RunError(f"{message}; try a smaller optimizer.lr, or on_nonfinite=skip")
-
-    def _skip(self, module: TrainingModule, loss: Tensor) -> None:
-        for weight in module.weights:
-            weight.grad = None
-        if not self._has_warned:
-            message = f"{self._message(loss, module.step + 1)}; such updates are left out"
-            self.journal.write("warning", message=message)
-            self._has_warned = True
+        return index, RunError(f"{message}; try a smaller optimizer.lr, or on_nonfinite=skip")
 
     def check_weights(self, module: TrainingModule) -> None:
         """Raise RunError where weights that are to be saved are not finite, unless that is to be ignored."""
@@ -81,6 +69,14 @@ class NonfiniteGuard(StepCallback):
                     f"{name} is not finite after step {module.step}, so it is not saved; "
                     "try a smaller optimizer.lr"
                 )
+
+    def _skip(self, module: TrainingModule, loss: Tensor) -> None:
+        for weight in module.weights:
+            weight.grad = None
+        if not self._has_warned:
+            message = f"{self._message(loss, module.step + 1)}; such updates are left out"
+            self.journal.write("warning", message=message)
+            self._has_warned = True
 
     def _message(self, loss: Tensor, step: int) -> str:
         epoch, num_rows = self.timetable.position(step - 1)

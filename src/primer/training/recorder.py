@@ -30,8 +30,8 @@ class Recorder(StepCallback):
 
     Step k is the k-th optimizer step; its loss is the one before its update. Losses stay tensors until a
     flush, so that a GPU is not waited for at every step, and are recorded up to the first that the `guard`
-    finds not to be finite. A point that is `recorded` already, before the
-    run was resumed, keeps its first time; that it comes out the same again is checked.
+    finds not to be finite. A point that is `recorded` already, before the run was resumed, keeps its first
+    time; that it comes out the same again is checked.
     """
 
     def __init__(
@@ -51,8 +51,7 @@ class Recorder(StepCallback):
         self.best: dict[str, float] = {}
         self.final: dict[str, float] = {}
         self._recorded = recorded or {}
-        self._losses: list[Tensor] = []
-        self._steps: list[int] = []
+        self._losses: list[Tensor] = []  # of the last steps
         self._times: list[int] = []
         self._step = step
         self._next_flush = 0.0
@@ -64,33 +63,50 @@ class Recorder(StepCallback):
         self.best, self.final, self._step = state_dict["best"], state_dict["final"], state_dict["step"]
 
     def after_step(self, module: TrainingModule, loss: Tensor) -> None:
+        self._losses.append(loss)
+        self._times.append(now_ms())
         self._step = module.step
-        if self._step % self.every_n_steps == 0 or self._step == self.num_steps:
-            self._losses.append(loss)
-            self._steps.append(self._step)
-            self._times.append(now_ms())
         if time.monotonic() >= self._next_flush:
             self.flush()
 
     def flush(self) -> None:
         """Move the losses kept so far to the journal; raises RunError where the guard says so."""
         self._next_flush = time.monotonic() + FLUSH_EVERY_S
-        losses, steps, times = self._losses, self._steps, self._times
-        self._losses, self._steps, self._times = [], [], []
-        bad_step, error = self.guard.first_bad_step() or (None, None)
-        num_good = len(steps) if bad_step is None else sum(step < bad_step for step in steps)
-        if num_good:
-            values = torch.stack(losses[:num_good]).double().tolist()
-            self.final["train/loss"] = values[-1]
-            self._write("train/loss", steps[:num_good], times[:num_good], values)
+        losses, times, sums = self._losses, self._times, self.guard.take()
+        self._losses, self._times = [], []
+        if losses:
+            self.record(self._step, times, torch.stack(losses), sums)
+
+    def record(self, step: int, times: list[int], losses: Tensor, sums: Tensor | None) -> None:
+        """Record the losses of the steps up to `step`; raises RunError, the good ones recorded, as `flush`.
+
+        losses: (steps,); sums: (steps,), each finite if the step's gradient is
+        """
+        self._step = step
+        first = step - len(times) + 1
+        num_good, error = self.guard.check(first, losses, sums)
+        kept = [
+            index
+            for index in range(num_good)
+            if (first + index) % self.every_n_steps == 0 or first + index == self.num_steps
+        ]
+        if kept:
+            values = losses[:num_good].double().tolist()
+            self.final["train/loss"] = values[kept[-1]]
+            points = [[first + i for i in kept], [times[i] for i in kept], [values[i] for i in kept]]
+            self._write("train/loss", *points)
         if error:
             raise error
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.flush()
-        self.write_all(module.evaluated)
-        for key, value in module.evaluated.items():
+        self.take(module.evaluated)
+
+    def take(self, evaluated: dict[str, float]) -> None:
+        """Record what a validation found."""
+        self.write_all(evaluated)
+        for key, value in evaluated.items():
             better = min if is_falling(key) else max
             self.best[key] = better(self.best.get(key, value), value)
             self.final[key] = value

@@ -29,6 +29,7 @@ class Watch(Callback):
         self.patience = patience
         self.best: float | None = None
         self.num_worse = 0  # validations in a row
+        self.is_over = False  # it no longer improves
         self._weights: dict[str, Tensor] | None = None  # of the best, where it is newer than its file
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,6 +40,11 @@ class Watch(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
+        self.look(module)
+        trainer.should_stop |= self.is_over
+
+    def look(self, module: TrainingModule) -> None:
+        """Look at what a validation found, and keep the weights that it was the best of."""
         value = module.evaluated[self.monitor]
         if self._is_better(value):
             self.best, self.num_worse = value, 0
@@ -46,8 +52,8 @@ class Watch(Callback):
             self._weights = {name: weight.detach().clone() for name, weight in weights.items()}
         else:
             self.num_worse += 1
-        if self.patience is not None and (self.num_worse >= self.patience or not math.isfinite(value)):
-            trainer.should_stop = True
+        if self.patience is not None:
+            self.is_over = self.num_worse >= self.patience or not math.isfinite(value)
 
     def _is_better(self, value: float) -> bool:
         if self.best is None or math.isnan(self.best):
