@@ -33,8 +33,10 @@ MAY_IMPORT = {
     # the worker's side
     "training": "errors direction files data nets activations stopping tracking.journal",
     "tracking.model": "errors data tracking tracking.serving",
-    "fitting": "errors config data stopping training tracking.journal tracking.model",
-    "worker": "errors redact stopping config data tracking.journal tracking.heartbeat fitting",
+    "parts": "errors config data stopping training tracking.journal tracking.model",
+    "fitting": "data parts stopping training tracking.journal",
+    "together": "data errors parts stopping training tracking.journal",
+    "worker": "errors redact stopping config data tracking.journal tracking.heartbeat fitting together",
     # the controller's side; a frozen config and a journal lie between the two
     "tracking": "errors redact stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
@@ -53,7 +55,7 @@ MAY_IMPORT = {
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
-    "sweep.forkserver": "",
+    "sweep.forkserver": "stopping",
     "sweep": "errors direction files sweep.forkserver redact stopping config attempt ending finding folder "
     "leaving result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
@@ -75,13 +77,14 @@ ONLY_IN = {
         "nets",
         "activations",
         "training",
-        "fitting",
+        "parts",
+        "together",
         "tracking.model",
         "tracking.serving",
         "verify",
         "sweep.forkserver",
     ],
-    "lightning": ["training", "fitting"],
+    "lightning": ["training", "parts"],
 }
 
 

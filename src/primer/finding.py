@@ -7,6 +7,7 @@ from pathlib import Path
 
 from primer.errors import UsageError
 from primer.folder import ROOT, is_running, is_sweep
+from primer.tracking.facts import host
 from primer.tracking.journal import NAME, Record, first_record, last_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import FOLDER, HOST
@@ -40,9 +41,12 @@ def find_folder(run: str) -> Path:
     """
     if run == "last":
         folders = _top_folders()
-        if not folders:
-            raise UsageError(f"last: there is no run below {Path.cwd() / ROOT}")
-        return folders[-1]
+        for folder in reversed(folders):
+            if first_record(folder) is not None:
+                return folder
+            if is_running(folder, host()):
+                raise UsageError(f"last: {folder} is still being planned")
+        raise UsageError(f"last: there is no run below {Path.cwd() / ROOT}")
     path = Path(run)
     if is_folder(run):
         return path.absolute()
@@ -115,6 +119,8 @@ def check_place(folder: Path) -> None:
 def header_of(folder: Path) -> Record:
     """The journal's first record."""
     record = first_record(folder)
+    if record is None and not (folder / NAME).stat().st_size:
+        raise UsageError(f"{folder}: nothing was begun there; expected the command that made it, once more")
     if record is None or record["kind"] != "run" or "id" not in record:
         raise UsageError(f"{folder}: its journal does not begin with the run it is of")
     return record

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Protocol, Self
 
@@ -11,6 +13,16 @@ from primer.errors import Stopped
 
 # what Ctrl-C, a scheduler, a closed terminal and SLURM's warnings before a job's end send
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Signals to stop wait, here and in a process that is started here, until it installs a StopSignal."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Stopping(Protocol):
@@ -55,6 +67,7 @@ class StopSignal:
             if before is not signal.SIG_IGN:  # as under nohup
                 self._before.setdefault(number, before)
                 signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # see `held_back`
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.received = self.received or number

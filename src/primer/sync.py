@@ -11,6 +11,7 @@ from primer.finding import check_original, dead_runs, find_folder, header_of, ru
 from primer.folder import held
 from primer.leaving import leave_files, write_end
 from primer.redact import redacted_text
+from primer.tracking.courier import DELETED
 from primer.tracking.journal import first_record, last_record, read
 from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.trouble import reason_of
@@ -27,6 +28,7 @@ class Synced:
     run_id: str | None
     has_shipped: bool
     error: str | None = None
+    was_deleted: bool = False  # in MLflow, by somebody
 
 
 def sync(*runs: str) -> list[Synced]:
@@ -96,7 +98,7 @@ def ship(folder: Path) -> Synced:
         shipment = Shipment(folder, uri)
         with held(folder):
             has_shipped = shipment.advance()
-        return Synced(folder, shipment.run_id, has_shipped)
+        return Synced(folder, shipment.run_id, has_shipped, was_deleted=shipment.was_deleted)
     except UsageError as error:
         return Synced(folder, None, False, str(error))
     except Exception as error:  # the others are shipped all the same
@@ -107,5 +109,6 @@ def told(results: list[Synced]) -> list[str]:
     """A line for each run folder that had something to ship, and how many had nothing."""
     lines = [f"{result.folder}: {result.error}" for result in results if result.error]
     lines += [f"{result.folder}: shipped as {result.run_id}" for result in results if result.has_shipped]
-    num_whole = sum(not result.error for result in results)
+    lines += [f"{result.folder}: {DELETED}" for result in results if result.was_deleted]
+    num_whole = sum(not result.error and not result.was_deleted for result in results)
     return [*lines, f"{num_whole} of {len(results)} runs are in MLflow, whole"]

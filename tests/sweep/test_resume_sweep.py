@@ -180,3 +180,44 @@ def test_a_controller_killed_while_it_wrote_the_plan_leaves_no_smaller_sweep(
     assert len([run for run in runs if "mlflow.parentRunId" in run.data.tags]) == 3
     numbers = [record["number"] for record in read(folder) if record["kind"] == "job"]
     assert numbers == [0, 1, 2]
+
+
+def test_ctrl_c_on_a_terminal_while_the_libraries_are_imported(begin: Begin, tmp_path: Path) -> None:
+    """A terminal sends it to every process in front of it, to the one that workers are forked from, too."""
+    cwd = with_faulty_net(tmp_path)
+    process = begin(cwd, "train", "-m", *QUICK, "seed=0,1,2", "hydra.launcher.workers=2")
+    deadline = time.monotonic() + 60
+    while not list(cwd.glob("outputs/*/*/0/journal")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (130, ""), out + err
+    assert "KILLED" in out
+    assert "FAILED" not in out
+    done = resume(cwd, "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 FINISHED" in done.stdout
+
+
+def test_a_sweep_that_was_killed_in_its_plan_is_not_the_last_run(tmp_path: Path) -> None:
+    empty = tmp_path / "outputs" / "2026-01-01" / "120000-seed"
+    empty.mkdir(parents=True)
+    (empty / "journal").touch()
+    (empty / "multirun.yaml").touch()
+    for run, words in (("last", "there is no run"), (str(empty), "nothing was begun there; expected")):
+        done = resume(tmp_path, run)
+        assert done.returncode == 2
+        assert words in done.stderr
+
+
+def test_runs_deleted_in_mlflow_stay_so_and_are_told(tmp_path: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    assert sweep_in(cwd, "net.fault=once", "seed=4").returncode == 1
+    client = MlflowClient(f"sqlite:///{cwd}/mlflow.db")
+    for run in client.search_runs(["1"]):
+        client.delete_run(run.info.run_id)
+    done = resume(cwd, "last", "--failed")
+    assert done.stderr.count("its run was deleted in MLflow, and stays so") == 2
+    assert primer("sync", cwd=cwd).stdout.splitlines()[-1] == "0 of 2 runs are in MLflow, whole"
+    assert client.search_runs(["1"]) == []

@@ -118,8 +118,8 @@ def test_the_folder_is_as_hydra_leaves_one(swept: Swept) -> None:
 
 
 def test_the_same_command_again_tells_of_the_unfinished_sweep(sweep: Sweep, tmp_path: Path) -> None:
-    killed = sweep("net.fault=kill,none", "hydra.launcher.on_failure=stop", "hydra.launcher.workers=1")
-    assert "(1 FINISHED, 1 KILLED)" in killed.stdout  # killed from outside: not a failure of the job's own
+    killed = sweep("net.fault=kill,none")
+    assert "(1 FINISHED, 1 KILLED)" in killed.stdout
     (first,) = sweep_folders(tmp_path)
     again = sweep("net.fault=kill,none", "hydra.launcher.timeout_minutes=0.0001")
     place = first.relative_to(tmp_path)
@@ -127,10 +127,12 @@ def test_the_same_command_again_tells_of_the_unfinished_sweep(sweep: Sweep, tmp_
     assert again.stdout.count("took longer than 0.0001 minutes") == 4  # as they end, and in the table
 
 
-def test_no_job_begins_after_a_failure_where_that_is_asked(sweep: Sweep) -> None:
-    done = sweep("net.fault=raise,none", "hydra.launcher.on_failure=stop", "hydra.launcher.workers=1")
+@pytest.mark.parametrize(("fault", "status"), [("raise", "FAILED"), ("kill", "KILLED")])
+def test_no_job_begins_after_a_failure_where_that_is_asked(sweep: Sweep, fault: str, status: str) -> None:
+    """Killed, too: by the system, for want of memory."""
+    done = sweep(f"net.fault={fault},none", "hydra.launcher.on_failure=stop", "hydra.launcher.workers=1")
     assert done.returncode == 1
-    assert "(1 FAILED, 1 waiting)" in done.stdout
+    assert f"(1 {status}, 1 waiting)" in done.stdout
 
 
 def test_what_is_wrong_with_any_job_stops_the_sweep_before_the_first(sweep: Sweep, tmp_path: Path) -> None:
@@ -149,20 +151,38 @@ def test_what_is_wrong_with_any_job_stops_the_sweep_before_the_first(sweep: Swee
 WRONG = {
     "hydra.launcher.wrkers=2": "did you mean hydra.launcher.workers?",
     "hydra.launcher.on_failure=contine": "did you mean continue?",
-    "hydra/launcher=foo": "no such option",
+    "hydra/launcher=locl": "no such option; did you mean local?",
     "hydra/launcher=basic": "does not run primer's jobs; expected local",
     "hydra.job.chdir=true": "jobs run where the sweep was begun",
     "optimizer.lrr=0.1": "did you mean optimizer.lr?",
     "seed=1,": "can't be read",
+    "seed=range(0)": "seed: there is no value, and so no job",
+    "seed=range(2),3": "Set[str]",
+    "optimizer.lr=interval(0.1,1)": "hydra/sweeper=optuna, which searches it",
+    "hydra/sweeper=optuna hydra.sweeper.sampler._target_=optuna.samplers.Nope": "no 'Nope'",
+    "hydra.sweep.dir=/proc/nothing": "can't be made",
+    "hydra.sweep.dir=": "expected a folder",
+    "hydra.sweep.dir=${nope}": "Interpolation key 'nope' not found",
+    "hydra.sweep.subdir=${nope}": "Interpolation key 'nope' not found",
+    "+hydra.callbacks.mine._target_=typo.X": "typo.X",
+    "activation=gelu,silu": "activation: is given twice",
 }
 
 
 @pytest.mark.parametrize("override", WRONG)
-def test_a_wrong_question_is_told_in_a_line(sweep: Sweep, override: str) -> None:
-    done = sweep("activation=relu,tanh", override)
+def test_a_wrong_question_is_told_in_a_line(sweep: Sweep, override: str, tmp_path: Path) -> None:
+    done = sweep("activation=relu,tanh", *override.split())
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert WRONG[override] in line
+    assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_a_typed_name_is_as_it_was_meant_and_equal_jobs_are_told(sweep: Sweep) -> None:
+    done = sweep('name="müll x"', "seed=1,1", "tracking=off")
+    assert done.stderr == "primer: 1 of 2 jobs ask for what another one does\n"
+    assert ": müll x (2 FINISHED)" in done.stdout
+    assert re.search(r"^best    iris s1: val/loss [\d.]+$", done.stdout, re.MULTILINE)
 
 
 def test_retries_go_on_in_the_same_run(sweep: Sweep, tmp_path: Path) -> None:
@@ -237,3 +257,11 @@ def test_two_sweeps_begun_at_once_share_nothing(tmp_path: Path) -> None:
     assert [run.info.status for run in runs] == ["FINISHED"] * 6
     assert len({run.data.tags.get("mlflow.parentRunId") for run in runs}) == 3
     assert primer("sync", cwd=tmp_path).stdout.splitlines() == ["6 of 6 runs are in MLflow, whole"]
+
+
+def test_a_job_that_can_not_be_begun_costs_itself_alone(sweep: Sweep) -> None:
+    """As on a full disk; here a file is in the way of its folder."""
+    done = sweep("seed=0,1", "+hydra.callbacks.mine._target_=writing_callback.InTheWay", "tracking=off")
+    assert done.returncode == 1
+    assert "job 0  FAILED: can't be begun" in done.stdout
+    assert "(1 FINISHED, 1 FAILED)" in done.stdout

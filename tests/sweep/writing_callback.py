@@ -37,3 +37,10 @@ class WritingCallback(Callback):
 def _write(line: str) -> None:
     with Path("told").open("a") as file:
         file.write(f"{line}\n")
+
+
+class InTheWay(Callback):
+    """Puts a file where the first job's folder is to be."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        (Path(config.hydra.sweep.dir) / "0").touch()

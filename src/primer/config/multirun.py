@@ -14,6 +14,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -63,8 +64,12 @@ class Multirun:
         self.keys += self.sweeper_settings.get("params") or []
         if self._config.hydra.job.chdir:
             raise ConfigError("hydra.job.chdir=true: jobs run where the sweep was begun; expected false")
+        name = self._config.name  # without those that are swept
+        self.name = None if name is None else str(name)
         self.environment = {str(key): str(value) for key, value in self._config.hydra.job.env_set.items()}
-        self._callbacks = _callbacks(self._config)
+        with _in_our_words():
+            self._callbacks = _callbacks(self._config)
+        self._check_space()
         self._lock = threading.Lock()
 
     def _part(self, name: str, schemas: dict[str, type]) -> tuple[str, dict[str, Any]]:
@@ -75,8 +80,17 @@ class Multirun:
         settings = {str(key): value for key, value in node.items()}
         if chosen in schemas:
             check_values(settings, schemas[chosen], f"hydra.{name}.")
-            del settings[schema.TARGET]
+            settings = {key: value for key, value in settings.items() if not key.startswith("_")}
         return chosen, settings
+
+    def _check_space(self) -> None:
+        """Raise ConfigError for an interval that a sweeper without a search is to go over."""
+        for text in self.overrides if self.sweeper == "basic" else ():
+            if isinstance(OverridesParser.create().parse_override(text).value(), IntervalSweep):
+                raise ConfigError(
+                    f"{text}: has no list of values to go over; expected choice(...) or range(...), or "
+                    "hydra/sweeper=optuna, which searches it"
+                )
 
     @contextmanager
     def _hydra(self) -> Iterator[Any]:
@@ -99,8 +113,13 @@ class Multirun:
     @property
     def folder(self) -> Path | None:
         """The sweep's folder, where one was asked for."""
-        is_asked = any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in self.overrides)
-        return Path(str(self._config.hydra.sweep.dir)).absolute() if is_asked else None
+        if not any(re.match(r"\+*hydra\.sweep\.dir=", text) for text in self.overrides):
+            return None
+        with _in_our_words("hydra.sweep.dir"):
+            asked = str(self._config.hydra.sweep.dir or "")
+        if not asked:
+            raise ConfigError("hydra.sweep.dir: expected a folder")
+        return Path(asked).absolute()
 
     def sweep(self, launch: Launch, search: Callable[[Sequence[str]], None], folder: Path) -> None:
         """Let Hydra's sweeper make batches of jobs, which `launch` runs, until it has no more.
@@ -121,7 +140,8 @@ class Multirun:
             # primer's launcher checks every config of a batch itself, ten times as fast
             sweeper.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign]
             words = [text for text in self.overrides if not text.lstrip("+~").startswith("hydra")]
-            sweeper.sweep(arguments=words)
+            with _in_our_words():
+                sweeper.sweep(arguments=words)
             self._callbacks.on_multirun_end(config=self._config, config_name="train")
 
     def subdir(self, number: int, config: dict[str, Any]) -> str:
@@ -130,7 +150,8 @@ class Multirun:
         assert isinstance(node, dict)
         if node["subdir"] == NUMBER:
             return str(number)
-        return str(OmegaConf.select(self._job(number, config), "hydra.sweep.subdir"))
+        with _in_our_words("hydra.sweep.subdir"):
+            return str(OmegaConf.select(self._job(number, config), "hydra.sweep.subdir"))
 
     def _job(self, number: int, config: dict[str, Any]) -> DictConfig:
         job: DictConfig = pickle.loads(pickle.dumps(self._config))
@@ -181,6 +202,17 @@ class Multirun:
                 HydraConfig.instance().cfg = before
 
 
+@contextmanager
+def _in_our_words(key: str | None = None) -> Iterator[None]:
+    """What Hydra can't do is a ConfigError: where, and the first line of why."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        place = f"{key}: " if key else ""
+        raise ConfigError(f"{place}{reason}") from None
+
+
 class Task:
     """What primer's launcher and sweeper are given by Hydra: how to run a batch, and how to search."""
 
@@ -214,6 +246,9 @@ def _swept(overrides: Sequence[str]) -> list[str]:
             raise ConfigError(f"{shown(text)}: can't be read") from None
         if override.is_sweep_override():
             keys.append(override.key_or_group)
+    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        raise ConfigError(f"{twice[0]}: is given twice; expected all of its values at once")
     return keys
 
 
@@ -225,10 +260,14 @@ def _fault(error: Exception, overrides: Sequence[str], config_dir: str | Path | 
     text = f"{error}\n{error.__cause__ or ''}".strip()
     absent = re.search(r"Could not find '(hydra/\w+)/([^']+)'", text)
     if absent:
-        return f"{absent[1]}={absent[2]}: no such option"
+        names = list(LAUNCHERS) if absent[1].endswith("launcher") else ["basic", *SWEEPERS]
+        return (
+            f"{absent[1]}={absent[2]}: no such option{did_you_mean(absent[2], names)}; "
+            f"expected {', '.join(names)}"
+        )
     key = re.search(r"hydra\.(launcher|sweeper)\.(\w+)", text)
     kinds = {"launcher": LAUNCHERS, "sweeper": SWEEPERS}.get(key[1], {}) if key else {}
-    names = [name for kind in kinds.values() for name in schema.fields_of(kind) if name != schema.TARGET]
+    names = [name for kind in kinds.values() for name in schema.fields_of(kind) if not name.startswith("_")]
     if key and key[2] not in names:
         return f"hydra.{key[1]}.{key[2]}: no such key{did_you_mean(key[2], names, f'hydra.{key[1]}.')}"
     return " ".join(text.split("\n")[:2])

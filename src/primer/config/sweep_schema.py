@@ -54,6 +54,7 @@ class Slurm(Cluster):
 class Optuna(Part):
     """How a search proposes the jobs of a sweep."""
 
+    _recursive_: bool = key("whether Hydra builds the sampler; primer does")
     n_trials: int = key("jobs to propose", at_least=1)
     direction: str | None = key(
         "of the monitored metric; null: as the metric is meant", one_of=("minimize", "maximize")

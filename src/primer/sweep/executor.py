@@ -73,7 +73,7 @@ class Executor:
                 result = self._run(job, slot)
                 if result is not None:
                     done[job.number] = result
-                    self._has_failed |= result.status == "FAILED"
+                    self._has_failed |= result.status != "FINISHED"
         except BaseException as error:  # raised again where the sweep was begun
             self._error = self._error or error
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from primer.direction import is_falling
 from primer.ending import Ending
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -16,7 +15,7 @@ from primer.sweep import ledger
 from primer.sweep.job import result_in
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Sweep, objective
+from primer.sweep.sweep import Sweep, best_of, objective, rank
 from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
 
@@ -121,13 +120,12 @@ def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experimen
     metric = jobs[0].config["monitor"]
     values = [None if result is None else objective(result.metrics, jobs[0].config) for result in found]
     lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
-    order = sorted(range(len(jobs)), key=lambda index: (values[index] is None, _rank(metric, values[index])))
-    best = found[order[0]]
-    if best is not None and best.status == "FINISHED" and values[order[0]] is not None:
-        address = f"#/experiments/{experiment_id}/runs/{best.run_id}"
-        link = f"[{best.name}]({address})" if experiment_id and best.run_id else best.name
-        lines.insert(1, f"\nbest {metric}: {values[order[0]]:.5g}, of {link}")
-    for index in order:
+    best = best_of(found, jobs[0].config)
+    if best:
+        address = f"#/experiments/{experiment_id}/runs/{best[0].run_id}"
+        link = f"[{best[0].name}]({address})" if experiment_id and best[0].run_id else best[0].name
+        lines.insert(1, f"\nbest {metric}: {best[1]:.5g}, of {link}")
+    for index in sorted(range(len(jobs)), key=lambda index: rank(metric, values[index])):
         result, value = found[index], values[index]
         shown = "" if value is None else f"{value:.5g}"
         status, error = (result.outcome, result.error or "") if result else (ledger.WAITING, "")
@@ -135,7 +133,3 @@ def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experimen
             f"| {jobs[index].number} | {jobs[index].config['name']} | {status} | {shown} | {error} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def _rank(metric: str, value: float | None) -> float:
-    return 0.0 if value is None else value if is_falling(metric) else -value

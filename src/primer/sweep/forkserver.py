@@ -14,9 +14,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing import forkserver, reduction
+from multiprocessing import forkserver, reduction, resource_tracker
 from pathlib import Path
 from types import ModuleType
+
+from primer.stopping import held_back
 
 PRELOADED = [
     *("primer.fitting", "primer.worker", "primer.tracking.model", "primer.data.bundled"),
@@ -34,9 +36,13 @@ def warm_up() -> None:
     before = os.environ.get("PYTHONSAFEPATH")
     os.environ["PYTHONSAFEPATH"] = "1"  # no file of the user's hides a library
     try:
-        forkserver.ensure_running()
+        resource_tracker.ensure_running()  # which would let signals through again
+        with held_back():  # a Ctrl-C is sent to it, too; workers inherit this, until they have handlers
+            forkserver.ensure_running()
     finally:
-        os.environ.pop("PYTHONSAFEPATH") if before is None else None
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 class ForkedWorker:

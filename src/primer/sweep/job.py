@@ -6,13 +6,14 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from primer.attempt import Worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending
-from primer.errors import UsageError
+from primer.errors import RunError, UsageError
 from primer.folder import held, write_header
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -51,12 +52,16 @@ def run_job(means: JobMeans, origin: dict[str, Any], begin: Callable[[], None]) 
     job, stop = means.job, means.stop
     folder = job.folder
     if not is_begun(job):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
         config = with_secrets(job.config, ())
-        with held(folder) as lock:
-            write_header(folder, config, job=origin)
-            begin()
+        with ExitStack() as open_until_the_end:
+            try:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                lock = open_until_the_end.enter_context(held(folder))
+                write_header(folder, config, job=origin)
+                begin()
+            except (OSError, RunError) as error:  # a full disk, say: the other jobs may have their room
+                return result_of(folder, config, Ending("FAILED", 1, f"can't be begun: {error}"), 0.0)
             return _attempt(folder, config, stop, lock, means)
     try:
         with held(folder, within_s=LOCK_WITHIN_S) as lock:

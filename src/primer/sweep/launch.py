@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from primer.config import Composer
-from primer.errors import RunError, UsageError
+from primer.errors import ConfigError, RunError, UsageError
 from primer.finding import sweep_folders
 from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
@@ -55,13 +55,12 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
     from primer.config.multirun import Multirun  # here, since it takes Hydra's 0.2 s
 
     asked = Multirun(overrides, config_dir=config_dir)
-    with StopSignal() as stop:
-        stop.defer()
+    with StopSignal() as stop:  # not deferred yet: a plan that is stopped loses nothing
         folder = _create(asked)
         with held(folder):
             try:
                 return Launch(asked, folder, stop).run()
-            except UsageError:
+            except BaseException:
                 if first_record(folder) is None:  # no job has begun
                     discard(folder)
                 raise
@@ -78,7 +77,10 @@ def _create(asked: Multirun) -> Path:
                 f"hydra.sweep.dir={folder}: is there already; expected a new folder "
                 f"(primer resume {folder} goes on with a sweep that was stopped)"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"hydra.sweep.dir={folder}: can't be made: {error.strerror}") from None
     asked.place(folder)
     return folder
 
@@ -134,6 +136,8 @@ class Launch:
 
     def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
         asked = self._asked
+        if not batch:
+            raise ConfigError(f"{', '.join(asked.keys)}: there is no value, and so no job")
         jobs = plan(
             batch,
             first=first,
@@ -142,6 +146,9 @@ class Launch:
             switched=asked.keys,
             composer=Composer(asked.config_dir),
         )
+        num_same = len(jobs) - len({job.identity for job in jobs})
+        if num_same:
+            print(f"primer: {num_same} of {len(jobs)} jobs ask for what another one does", file=sys.stderr)
         numbers = {job.number for job in jobs}
         known = [job for job in ledger.jobs_in(self._folder) if job.number in numbers]
         check_same(known, [job.config for job in jobs[: len(known)]])
@@ -181,8 +188,7 @@ class Launch:
         for other in sweep_folders():
             _tell_unfinished(other, digest)
         directory = None if asked.config_dir is None else str(Path(asked.config_dir).absolute())
-        typed = [text.partition("=")[2] for text in asked.overrides if text.startswith("name=")]
-        name = typed[-1] if typed else ",".join(asked.keys) or config["name"]
+        name = asked.name or ",".join(asked.keys) or config["name"]
         definition = Definition(asked.overrides, directory, asked.keys, num_jobs)
         ledger.create(self._folder, name, definition, config, digest)
         is_tracking = config["switches"]["tracking"] != "off"

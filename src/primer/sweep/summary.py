@@ -13,7 +13,7 @@ from primer.summary import command_name, relative, where_to_look
 from primer.sweep import ledger
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import objective
+from primer.sweep.sweep import best_of, objective
 
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
@@ -30,6 +30,9 @@ def show_sweep(result: SweepResult) -> None:
     console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
     counts = ledger.told(ledger.counts_of(statuses))
     console.print(f" in {result.duration_s:.1f} s: {result.name} ({counts})", markup=False)
+    best = best_of(result.jobs, jobs[0].config) if len(jobs) > 1 else None
+    if best:
+        console.print(f"best    {best[0].name}: {jobs[0].config['monitor']} {best[1]:.5g}", markup=False)
     where = relative(result.folder)
     is_open = any(status not in ("FINISHED", "FAILED") for status in statuses)
     failed = "" if is_open or "FAILED" not in statuses else " --failed"

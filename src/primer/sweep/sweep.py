@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.direction import is_falling
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
@@ -90,7 +92,8 @@ class Sweep:
         if result is None:
             return None
         table.end(job, result, objective(result.metrics, job.config))
-        hooks.end(job, begun[0], result)
+        if begun:
+            hooks.end(job, begun[0], result)
         return result
 
     def _attempt(
@@ -156,6 +159,25 @@ class Sweep:
             self._shipment.end = end
         arrived = [courier.finish(self.stop, is_hurried=is_hurried) for courier in self._couriers.values()]
         return all(arrived)
+
+
+def best_of(results: Iterable[RunResult | None], config: dict[str, Any]) -> tuple[RunResult, float] | None:
+    """The job whose objective is best, of those that finished and were not stopped as hopeless."""
+    found = [
+        (result, value)
+        for result in results
+        if result is not None
+        and result.outcome == "FINISHED"
+        and (value := objective(result.metrics, config)) is not None
+    ]
+    return min(found, key=lambda pair: rank(config["monitor"], pair[1]), default=None)
+
+
+def rank(metric: str, value: float | None) -> tuple[bool, float]:
+    """What sorts values of a metric, the best first, those that are none last."""
+    if value is None or math.isnan(value):
+        return True, 0.0
+    return False, value if is_falling(metric) else -value
 
 
 def objective(metrics: dict[str, float], config: dict[str, Any]) -> float | None:

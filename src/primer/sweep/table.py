@@ -73,7 +73,7 @@ class SweepTable:
     def end(self, job: Job, result: RunResult, value: float | None) -> None:
         """A job has ended."""
         with self._lock:
-            row = self._rows.pop(job.number)
+            row = self._rows.pop(job.number, None) or Row(job.config["name"])  # one that can't be begun
             self._ended.append((result.status, time.monotonic() - row.started_at))
             if self._live is None or result.status != "FINISHED":
                 shown = "" if value is None else f"  {job.config['monitor']} {value:.5g}"

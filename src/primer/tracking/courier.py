@@ -19,6 +19,7 @@ from primer.tracking.trouble import FULL, reason_of
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
 LONGEST_WAIT_S = 30.0  # chosen: between two tries
+DELETED = "its run was deleted in MLflow, and stays so: nothing more is sent there"
 GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
 
 
@@ -35,6 +36,7 @@ class Courier(threading.Thread):
         self._is_over = self._has_warned = False
         self._is_closed = bool(folders)  # no more will come
         self._succeeded_at = time.monotonic()
+        self._has_succeeded = False
 
     def add(self, folder: Path) -> Shipment:
         """Ship one more folder, after those that are there."""
@@ -73,7 +75,7 @@ class Courier(threading.Thread):
     def wait_for(self, shipments: Sequence[Shipment], stop: Stopping, *, is_hurried: bool) -> None:
         """Wait for the ends of these journals to arrive, but not where nothing does."""
         begun_at, num_signals = time.monotonic(), stop.num_received
-        is_absent = self.trouble is not None and self.store.opened is None
+        is_absent = self.trouble is not None and not self._has_succeeded
         within_s = HURRIED_S if is_hurried or is_absent or self.is_out_of_room else GIVE_UP_AFTER_S
         while self.is_alive() and not all(shipment.has_arrived for shipment in shipments):
             since = begun_at if is_hurried else max(begun_at, self._succeeded_at)
@@ -104,7 +106,9 @@ class Courier(threading.Thread):
                 continue
             try:
                 if shipment.advance():
-                    self._succeeded_at = time.monotonic()
+                    self._succeeded_at, self._has_succeeded = time.monotonic(), True
+                if shipment.was_deleted:
+                    print(f"primer: {shipment.folder}: {DELETED}", file=sys.stderr)
             except Exception as error:  # a run is not lost because its record could not be sent
                 has_failed = True
                 self._failed(error)

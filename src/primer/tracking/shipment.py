@@ -66,8 +66,9 @@ class Shipment:
     def __init__(self, folder: Path, uri: str, store: LateStore | None = None) -> None:
         self.run_id: str | None = None
         self.has_arrived = False
+        self.was_deleted = False  # in the store, by somebody: it stays so
         self.end: Record | None = None  # for a journal that had no room for it
-        self._folder = folder
+        self.folder = folder
         self._late = store or LateStore(uri)
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
@@ -79,7 +80,7 @@ class Shipment:
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
         self._waiting += self._follower.new()
-        sync(self._folder)  # the store never knows more than the disk
+        sync(self.folder)  # the store never knows more than the disk
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
@@ -109,20 +110,21 @@ class Shipment:
         self.experiment_id = self._store.experiment(header["experiment"] or "primer")
         found = self._store.find_runs(self.experiment_id, header["id"])
         if found and found[0].info.lifecycle_stage == "deleted":
-            self.has_arrived, self._waiting = True, []  # somebody deleted it there: it stays so
+            self.was_deleted = self.has_arrived = True
+            self._waiting = []
             return
         if found:
             run_id = str(found[0].info.run_id)
         else:
             run_id = self._store.create_run(self.experiment_id, header, self._sweep_tags(header))
         shipped = found[0].data.tags.get(SHIPPED) if found else None
-        if shipped and is_end_of_line(self._folder, int(shipped)):
-            self._follower = Follower(self._folder, offset=int(shipped))
+        if shipped and is_end_of_line(self.folder, int(shipped)):
+            self._follower = Follower(self.folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
-            self.has_arrived = not self._waiting and (last_record(self._folder) or {})["kind"] == "end"
+            self.has_arrived = not self._waiting and (last_record(self.folder) or {})["kind"] == "end"
         else:
             self._store.log_params(run_id, header["params"])
-        (self._folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
+        (self.folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
         self.run_id = run_id
 
     def _sweep_tags(self, header: Record) -> dict[str, str]:
@@ -164,11 +166,11 @@ class Shipment:
     def _end(self, record: Record) -> None:
         assert self._store
         assert self.run_id
-        artifacts = [self._folder / name for name in ARTIFACTS]
+        artifacts = [self.folder / name for name in ARTIFACTS]
         if record["error"]:
-            artifacts.append(self._folder / "worker.log")
+            artifacts.append(self.folder / "worker.log")
         self._store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
-        model = self._folder / "model"
+        model = self.folder / "model"
         if (model / "MLmodel").exists():
             self._store.log_model(self.run_id, self.experiment_id, model, self._last_step)
         self._store.delete_doubles(self.experiment_id, self._id)

@@ -52,7 +52,7 @@ class TrainingModule(LightningModule):
         self.loss_sum = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
         self.metrics = metrics_of(task, target_scale.out_features)
         self.evaluated: dict[str, float] = {}  # what the last evaluation found
-        self._optimizer, self._scheduler, self._max_norm = optimizer, scheduler, max_norm
+        self._optimizer, self._scheduler, self.max_norm = optimizer, scheduler, max_norm
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (batch, in_features) -> (batch, out_features)."""
@@ -60,7 +60,11 @@ class TrainingModule(LightningModule):
         return prediction
 
     def configure_optimizers(self) -> Any:
-        optimizer = self._optimizer(self.net.parameters())
+        return self.make_optimizer(self.net.parameters())
+
+    def make_optimizer(self, weights: Iterable[nn.Parameter]) -> dict[str, Any]:
+        """The optimizer of these weights, and its scheduler if it has one, in Lightning's words."""
+        optimizer = self._optimizer(weights)
         scheduler = self._scheduler(optimizer)
         return {"optimizer": optimizer} | ({"lr_scheduler": scheduler} if scheduler else {})
 
@@ -101,8 +105,8 @@ class TrainingModule(LightningModule):
             loss: Tensor = self.criterion(self.net(x), y, num_rows)
             _backward(loss)
             losses.append(loss.detach())
-        if self._max_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.weights, self._max_norm)
+        if self.max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.weights, self.max_norm)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _evaluate(self, part: Part) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ def make_trainer(
         enable_checkpointing=False,  # ours
         use_distributed_sampler=False,
     )
+
+
+def on_its_device(trainer: Trainer) -> Callable[[Any], Any]:
+    """What brings tensors to the trainer's device, in its precision."""
+    return lambda rows: trainer.strategy.batch_to_device(trainer.precision_plugin.convert_input(rows))
 
 
 def silence_lightning() -> None:
