@@ -5,8 +5,9 @@
     │   ├── ConfigError       a switch, a key or a value of the config
     │   │   └── SweepError    the same of a sweep's jobs, a line for each
     │   └── DataError         a table or a file: which file, column, row
-    └── RunError              the answer is no: exit code 1
-        └── JournalError      the run folder can't be written
+    ├── RunError              the answer is no: exit code 1
+    │   └── JournalError      the run folder can't be written
+    └── CantFuse              runs can't be trained as one; each is trained alone
 
     Stopped                   a signal asked for it, as KeyboardInterrupt: exit code 128 + its number
 
@@ -48,6 +49,10 @@ class RunError(PrimerError):
 
 class JournalError(RunError):
     """What happens in a run can't be written down, as on a full disk."""
+
+
+class CantFuse(PrimerError):
+    """Runs of a group can't be trained as one; nothing of them was begun, and each can be trained alone."""
 
 
 class Stopped(BaseException):

@@ -44,9 +44,10 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     due = due_of(config, begin.timetable, stop)
     checkpointer = Checkpointer(folder / "checkpoints", recorder, begin.timetable, due, watch)
     looking = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]  # in this order
-    legs = Legs(train_batches(config, dataset), begin.timetable, step=begin.step, has_val=bool(watch))
+    batches = train_batches(config, dataset)
+    legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
     trainer = trainer_of(config, folder, looking, num_legs=legs.num_left)
-    legs.batches.place(on_its_device(trainer))
+    batches.place(on_its_device(trainer))
     facts = {"num_steps": begin.timetable.num_steps, "num_threads": num_threads, "step": begin.step}
     journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
     can_be_cut = module.criterion.can_be_cut

@@ -1,5 +1,7 @@
 """`python -m primer.worker RUN_FOLDER/config.yaml`: build what a frozen config names, train it, journal it.
 
+Or the runs of a group as one, each in its own folder: `main_together`.
+
 Writes to its run folder only. The table is read and checked before torch is imported, so that a bad one is
 told in a second. Exit codes: 0, 1 (training raised), 2 (the question was wrong), 74 (the run folder can't be
 written), 128 + a signal's number.
@@ -11,6 +13,8 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +23,7 @@ import yaml
 from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
-from primer.errors import DataError, JournalError, Stopped, UsageError
+from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
 from primer.redact import redacted_text, restored
 from primer.stopping import StopSignal
 from primer.tracking.heartbeat import Heartbeat
@@ -27,6 +31,7 @@ from primer.tracking.journal import Journal, read
 
 if TYPE_CHECKING:
     from primer.data import Dataset
+    from primer.together import Run
 
 Config = dict[str, Any]
 
@@ -53,6 +58,48 @@ def main(
         except BaseException as error:
             return _ended_by(error, journal, secrets or {})
     return 0
+
+
+def main_together(folders: Sequence[Path], secrets: Sequence[dict[str, str]], *, parent: int | None) -> int:
+    """Train the runs of these folders as one, and return the exit code; never raises.
+
+    A run that has come to its end has a record that says so: `done`, or `error`. Exit code 69: they can't be
+    trained as one, nothing of them was begun, and the first one's journal says why.
+    """
+    with ExitStack() as closing:
+        journals = [closing.enter_context(Journal(folder)) for folder in folders]
+        closing.enter_context(Heartbeat(journals[0], parent=parent))
+        runs: list[Run] = []
+        try:
+            with StopSignal() as stop:
+                _work_together(list(zip(folders, journals, secrets, strict=True)), runs, stop)
+        except CantFuse as error:
+            journals[0].write("alone", reason=str(error))
+            return os.EX_UNAVAILABLE
+        except BaseException as error:
+            left = [run.journal for run in runs if not run.has_ended] or journals
+            known = dict(zip(journals, secrets, strict=True))
+            return max(_ended_by(error, journal, known[journal]) for journal in left)
+    return 0
+
+
+def _work_together(
+    places: Sequence[tuple[Path, Journal, dict[str, str]]], runs: list[Run], stop: StopSignal
+) -> None:
+    from primer.together import Run, fit_together
+
+    datasets: dict[str, Dataset] = {}
+    try:
+        for folder, journal, secrets in places:
+            config = restored(yaml.safe_load((folder / "config.yaml").read_text()), secrets)
+            words = json.dumps(config["data"], sort_keys=True)
+            dataset = datasets.get(words) or build(config["data"], "data")
+            datasets[words] = dataset
+            check_task(config, dataset.task)
+            runs.append(Run(config, dataset, _facts(config, dataset), folder, journal))
+        fit_together(runs, stop)
+    except UsageError as error:  # each alone says what is wrong with it
+        raise CantFuse(str(error)) from None
 
 
 def _ended_by(error: BaseException, journal: Journal, secrets: dict[str, str]) -> int:

@@ -79,7 +79,7 @@ def test_after_a_step_come_the_batches_that_would_have_come(step: int) -> None:
 )
 def test_a_leg_ends_where_a_validation_follows(step: int, has_val: bool, lengths: list[int]) -> None:
     timetable = Timetable(num_rows=20, batch_size=8, num_steps=12, val_every_n_steps=5)
-    legs = Legs(Batches(split_of(20), batch_size=8, seed=0), timetable, step=step, has_val=has_val)
+    legs = Legs(Batches(split_of(20), batch_size=8, seed=0).after, timetable, step=step, has_val=has_val)
     assert legs.num_left == len(lengths)
     assert [len(list(leg)) for _ in lengths for leg in legs] == lengths
 

@@ -91,10 +91,17 @@ class Legs:
     Lightning's hooks, progress and transfers cost 0.5 ms a batch (measured), more than most steps.
     """
 
-    def __init__(self, batches: Batches, timetable: Timetable, *, step: int, has_val: bool) -> None:
-        self.batches = batches
+    def __init__(
+        self,
+        after: Callable[[int], Iterator[Batch]],
+        timetable: Timetable,
+        *,
+        step: int,
+        has_val: bool,
+    ) -> None:
+        """`after` gives the batches that follow a number of steps."""
         self._timetable, self._step, self._has_val = timetable, step, has_val
-        self._rest = batches.after(step)
+        self._rest = after(step)
 
     def __len__(self) -> int:
         """Legs in one of Lightning's epochs."""

@@ -1,0 +1,160 @@
+"""What a worker does for a group of runs: as `fitting` for one, with their nets trained as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from primer.data import Dataset, Split
+from primer.errors import CantFuse
+from primer.parts import (
+    Config,
+    due_of,
+    keep_model,
+    make_module,
+    recorder_of,
+    timetable_of,
+    trainer_of,
+    watch_of,
+)
+from primer.stopping import StopSignal
+from primer.tracking.journal import Journal
+from primer.training.batches import Legs
+from primer.training.checkpoint import Checkpoints
+from primer.training.fused import FusedModule
+from primer.training.fusible import check_fusible
+from primer.training.member import Member
+from primer.training.randomness import random_states
+from primer.training.resumption import Resumption
+from primer.training.stack import Stack
+from primer.training.stacked_batches import StackedBatches, StackedWhole
+from primer.training.timetable import Timetable
+from primer.training.trainer import on_its_device, use_threads
+
+
+@dataclass
+class Run:
+    """A run of a group: its frozen config, its data and what is to be said of them, its folder and journal.
+
+    `has_ended`, once all of it is done, or it has failed.
+    """
+
+    config: Config
+    dataset: Dataset
+    facts: dict[str, Any]
+    folder: Path
+    journal: Journal
+    has_ended: bool = field(default=False, init=False)
+
+
+def fit_together(runs: list[Run], stop: StopSignal) -> None:
+    """Train runs that differ in what can be stacked, and leave of each what it would leave alone.
+
+    Raises CantFuse, before anything is written, where they can't be trained as one.
+    """
+    runs.sort(key=_settings)
+    config, dataset, timetable = (
+        runs[0].config,
+        runs[0].dataset,
+        timetable_of(runs[0].config, runs[0].dataset),
+    )
+    _check_sizes(runs)
+    members = [_member(run, timetable) for run in runs]
+    num_params = sum(parameter.numel() for parameter in members[0].module.parameters())
+    asked = config["accelerator"]["num_threads"]
+    num_threads = use_threads(asked, num_params=num_params, batch_size=config["batch_size"])
+    batches, has_val = _train_batches(runs), dataset.val is not None
+    legs = Legs(batches.after, timetable, step=0, has_val=has_val)
+    trainer = trainer_of(config, runs[0].folder, [], num_legs=legs.num_left)
+    for member in members:
+        trainer.precision_plugin.convert_module(member.module)
+    stack = Stack([member.module for member in members], _spans(runs))
+    fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop))
+    batches.place(on_its_device(trainer))
+    check_fusible(stack, next(batches.after(0)))
+    facts = {
+        "num_steps": timetable.num_steps,
+        "num_threads": num_threads,
+        "step": 0,
+        "num_params": num_params,
+    }
+    for run in runs:
+        run.journal.write("data", **run.facts)
+        run.journal.write("start", **facts, device=str(trainer.strategy.root_device), num_fused=len(runs))
+    trainer.fit(fused, legs, _whole([run.dataset.val for run in runs], members[0]))
+    stop.obey_at_once()
+    for _, member in fused.finished():
+        if member.watch:
+            member.watch.take_best(member.module)
+    stack.take_weights()
+    if dataset.test is not None:
+        trainer.test(fused, _whole([run.dataset.test for run in runs], members[0]), verbose=False)
+    _end(runs, members, stop)
+
+
+def _end(runs: list[Run], members: list[Member], stop: StopSignal) -> None:
+    """The last of each run: its summary, and its model."""
+    for run, member in zip(runs, members, strict=True):
+        if member.error is None:
+            member.recorder.write_summary()
+            if run.config["tracking"].get("log_model"):
+                keep_model(run.folder, member.module.net, run.dataset, run.journal)
+                stop.obey()
+            run.journal.write("done")
+        run.has_ended = True
+
+
+def _settings(run: Run) -> str:
+    """What members whose optimizer is one have in common; sorted by it, they are neighbours."""
+    return json.dumps([run.config["optimizer"], run.config["scheduler"]], sort_keys=True)
+
+
+def _spans(runs: list[Run]) -> list[range]:
+    spans, start = [], 0
+    for _, group in groupby(runs, key=_settings):
+        spans.append(range(start, start := start + len(list(group))))
+    return spans
+
+
+def _check_sizes(runs: list[Run]) -> None:
+    sizes = {
+        (run.dataset.in_features, run.dataset.out_features, *(len(split or ()) for split in _splits(run)))
+        for run in runs
+    }
+    if len(sizes) > 1:
+        raise CantFuse("their data have other numbers of rows or columns")
+
+
+def _splits(run: Run) -> tuple[Split | None, ...]:
+    return run.dataset.train, run.dataset.val, run.dataset.test
+
+
+def _member(run: Run, timetable: Timetable) -> Member:
+    module = make_module(run.config, run.dataset, timetable.num_steps)
+    begin = Resumption(0, None, timetable, {}, None)
+    return Member(
+        module,
+        recorder_of(run.config, run.journal, begin),
+        watch_of(run.config, run.dataset, run.folder),
+        Checkpoints(run.folder / "checkpoints"),
+        random_states(),
+    )
+
+
+def _train_batches(runs: Sequence[Run]) -> StackedBatches:
+    config = runs[0].config
+    return StackedBatches(
+        [run.dataset.train for run in runs],
+        batch_size=config["batch_size"],
+        num_parts=config["accumulate_grad_batches"],
+        seeds=[run.config["seed"] for run in runs],
+    )
+
+
+def _whole(splits: Sequence[Split | None], member: Member) -> StackedWhole | None:
+    there = [split for split in splits if split is not None]
+    return StackedWhole(there, can_be_cut=member.module.criterion.can_be_cut) if there else None

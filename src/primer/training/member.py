@@ -1,0 +1,83 @@
+"""A run that trains with others: what is its own is what it would have alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lightning import __version__ as lightning_version
+from torch import Tensor
+
+from primer.errors import RunError
+from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
+from primer.training.checkpointer import position_of
+from primer.training.module import TrainingModule
+from primer.training.randomness import States
+from primer.training.recorder import Recorder
+from primer.training.watch import Watch
+
+Optimizing = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # states of the optimizer and the scheduler
+
+
+@dataclass
+class Member:
+    """One run of a group: its module, which holds its weights when it is looked at, and who looks.
+
+    `is_training` until it stopped early or failed; `error` is what it failed of.
+    """
+
+    module: TrainingModule
+    recorder: Recorder
+    watch: Watch | None
+    checkpoints: Checkpoints
+    states: States  # of the generators, which no member draws from in training
+    is_training: bool = True
+    error: RunError | None = None
+
+    def record(self, step: int, times: list[int], losses: Tensor, sums: Tensor) -> None:
+        """Record the losses of the steps up to `step`; one that is not finite is the member's end.
+
+        losses, sums: (steps,)
+        """
+        self.module.step = step
+        self._or_fail(lambda: self.recorder.record(step, times, losses, sums))
+
+    def validated(self) -> None:
+        """Its module has been evaluated."""
+        self.recorder.take(self.module.evaluated)
+        if self.watch:
+            self.watch.look(self.module)
+
+    def save(self, optimizing: Optimizing) -> None:
+        """Write the checkpoint that the run alone would write after this step."""
+        self._or_fail(lambda: self._save(optimizing))
+
+    def _save(self, optimizing: Optimizing) -> None:
+        recorder, module = self.recorder, self.module
+        recorder.guard.check_weights(module)
+        recorder.journal.sync()
+        is_over = bool(self.watch and self.watch.is_over)
+        callbacks = [recorder, *([self.watch] if self.watch else [])]
+        content = {
+            **position_of(recorder.guard.timetable, module.step, is_over=is_over, states=self.states),
+            "pytorch-lightning_version": lightning_version,
+            "state_dict": module.state_dict(),
+            "callbacks": {type(callback).__name__: callback.state_dict() for callback in callbacks},
+            "optimizer_states": optimizing[0],
+            "lr_schedulers": optimizing[1],
+        }
+        if self.watch:
+            self.watch.save()
+        path = self.checkpoints.path(module.step)
+        VerifiedCheckpointIO().save_checkpoint(content, path)
+        self.checkpoints.prune()
+        recorder.journal.write("checkpoint", step=module.step, file=path.name)
+
+    def _or_fail(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except RunError as error:
+            self.is_training, self.error = False, error
+            trace = f"{type(error).__name__}: {error}\n"
+            self.recorder.journal.write("error", type="RunError", message=str(error), traceback=trace)

@@ -1,0 +1,144 @@
+"""Nets of one shape as one: every parameter has a first dimension more, that of the members.
+
+Members whose optimizer and scheduler have the same settings are a span. Each span has a real torch optimizer
+over its rows of the stacked parameters; what it does is elementwise, so every member's update is the very
+arithmetic of the member alone. Source of the idea: Wang et al., Horizontally Fused Training Array, 2021,
+https://arxiv.org/abs/2102.02344
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from primer.training.criteria import Criterion
+from primer.training.module import TrainingModule
+from primer.training.traced import traced
+
+State = dict[str, Any]
+
+
+class Stack(nn.Module):
+    """The nets of `modules` as one, and the optimizers of its `spans` of members."""
+
+    def __init__(self, modules: Sequence[TrainingModule], spans: Sequence[range]) -> None:
+        super().__init__()
+        self.members, self.spans = list(modules), list(spans)
+        self._net, self._criterion = modules[0].net, modules[0].criterion
+        self.names = [name for name, _ in self._net.named_parameters()]
+        stacked = (torch.stack([module.net.get_parameter(name) for module in modules]) for name in self.names)
+        self.weights = nn.ParameterList(weight.detach() for weight in stacked)  # each (members, *shape)
+        self.optimizers: list[Optimizer] = []
+        self.schedulers: list[LRScheduler] = []
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+
+    def __len__(self) -> int:
+        """Members."""
+        return len(self.members)
+
+    def make_optimizers(self) -> None:
+        """Make each span's optimizer and scheduler, once the weights are where they are trained."""
+        self._parts = [
+            [nn.Parameter(weight.detach()[span.start : span.stop]) for weight in self.weights]
+            for span in self.spans
+        ]
+        for span, parts in zip(self.spans, self._parts, strict=True):
+            made = self.members[span.start].make_optimizer(parts)
+            self.optimizers.append(made["optimizer"])
+            if "lr_scheduler" in made:
+                self.schedulers.append(made["lr_scheduler"])
+
+    def gradients(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
+        """Each member's share of the loss of its batch of `num_rows` rows, and that loss's gradient.
+
+        x: (members, rows, in_features) -> losses: (members,), a gradient for each of `weights`
+        """
+        losses, *found = self._graph("train", self._losses_and_gradients, num_rows, x, y)
+        return losses, found
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        """What each member says: (members, rows, in_features) -> (members, rows, out_features)."""
+        prediction: Tensor
+        (prediction,) = self._graph("eval", self._predictions, 0, x)
+        return prediction
+
+    def _graph(self, mode: str, function: Callable[..., Any], num_rows: int, *data: Tensor) -> Any:
+        key = mode, num_rows, *(tensor.shape for tensor in data)
+        weights = list(self.weights)
+        if key not in self._graphs:
+            self._net.train(mode == "train")
+
+            def call(weights: list[Tensor], *data: Tensor) -> Any:
+                return function(weights, *data, num_rows)
+
+            with torch.enable_grad():
+                self._graphs[key] = traced(call, weights, *data)
+        return self._graphs[key](weights, *data)
+
+    def _losses_and_gradients(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
+        losses = vmap(_loss_of(self._net, self._criterion, self.names, num_rows))(weights, x, y)
+        return losses.detach(), *torch.autograd.grad(losses, weights, torch.ones_like(losses))
+
+    def _predictions(self, weights: list[Tensor], x: Tensor, _: int) -> Any:
+        def predict(own: list[Tensor], x: Tensor) -> Any:
+            return functional_call(self._net, dict(zip(self.names, own, strict=True)), (x,))
+
+        return (vmap(predict)(weights, x).detach(),)
+
+    def update(self, gradients: list[Tensor]) -> None:
+        """One step of every span's optimizer and scheduler."""
+        for span, parts, optimizer in zip(self.spans, self._parts, self.optimizers, strict=True):
+            for part, gradient in zip(parts, gradients, strict=True):
+                part.grad = gradient[span.start : span.stop]
+            optimizer.step()
+        for scheduler in self.schedulers:
+            scheduler.step()
+
+    def put_weights(self, member: int) -> None:
+        """Give a member's own module its weights as they are now."""
+        module = self.members[member]
+        with torch.no_grad():
+            for name, weight in zip(self.names, self.weights, strict=True):
+                module.net.get_parameter(name).copy_(weight[member])
+
+    def take_weights(self) -> None:
+        """Take all members' weights from their own modules."""
+        with torch.no_grad():
+            for name, weight in zip(self.names, self.weights, strict=True):
+                weight.copy_(torch.stack([module.net.get_parameter(name) for module in self.members]))
+
+    def state_of(self, member: int) -> tuple[list[State], list[State]]:
+        """The states of a member's optimizer and scheduler, as they would be of the member alone."""
+        number, span = next((n, span) for n, span in enumerate(self.spans) if member in span)
+        state = self.optimizers[number].state_dict()
+        own = {
+            index: {key: _row(value, len(span), member - span.start) for key, value in values.items()}
+            for index, values in state["state"].items()
+        }
+        schedulers = [self.schedulers[number].state_dict()] if self.schedulers else []
+        return [state | {"state": own}], schedulers
+
+
+def _row(value: Any, num_members: int, row: int) -> Any:
+    """A member's part of an optimizer's state: its row, or what is the same for all, as a count of steps."""
+    is_stacked = isinstance(value, Tensor) and value.dim() > 0 and len(value) == num_members
+    return value[row].clone() if is_stacked else value
+
+
+def _loss_of(
+    net: nn.Module, criterion: Criterion, names: list[str], num_rows: int
+) -> Callable[[list[Tensor], Tensor, Tensor], Tensor]:
+    """A member's loss as a function of its weights: x (rows, in_features), y (rows, ...) -> a scalar."""
+
+    def loss_of(own: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        prediction = functional_call(net, dict(zip(names, own, strict=True)), (x,))
+        loss: Tensor = criterion(prediction, y, num_rows)
+        return loss
+
+    return loss_of
