@@ -15,12 +15,12 @@ from primer.tracking.journal import Journal, Record, give_room_back, last_attemp
 from primer.tracking.tags import PRUNED
 
 
-def leave_files(folder: Path, secrets: Iterable[str] = ()) -> None:
+def leave_files(folder: Path, secrets: Iterable[str] = (), *, has_picture: bool = True) -> None:
     """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
     try:
         records = read(folder)
         if not any(record["kind"] == "job" for record in records):  # a sweep has no curve of its own
-            curves.write(records, folder)
+            curves.write(records, folder, has_picture=has_picture)
         errors = [record for record in last_attempt(records) if record["kind"] == "error"]
         if errors:
             (folder / "traceback.txt").write_text(errors[-1]["traceback"])

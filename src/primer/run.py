@@ -5,6 +5,7 @@ This process never imports torch. How the run ended is decided here, outside the
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from primer.sync import tidy_up
 from primer.tracking import curves
 from primer.tracking.courier import Courier
 from primer.tracking.journal import last_attempt, read
-from primer.tracking.shipment import id_of
+from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.uri import uri_of
 
 
@@ -115,20 +116,31 @@ def attempt(
         failure, ending = error, Ending("FAILED", 1, text)
     if means and ending.status == "KILLED":
         ending = means.judged(ending)
-    duration_s = time.monotonic() - started_at
-    leave_files(folder, secrets.values())
-    end = write_end(folder, ending, duration_s)
-    if shipment:
-        shipment.end = end
+    result = conclude(folder, config, ending, time.monotonic() - started_at, shipment)
     is_shipped = own is None or own.finish(stop, is_hurried=ending.status == "KILLED")
     if failure:
         raise failure
-    return result_of(folder, config, ending, duration_s, is_shipped=is_shipped)
+    return dataclasses.replace(result, run_id=id_of(folder), is_shipped=is_shipped)
 
 
-def result_of(
-    folder: Path, config: dict[str, Any], ending: Ending, duration_s: float, *, is_shipped: bool = True
+def conclude(
+    folder: Path,
+    config: dict[str, Any],
+    ending: Ending,
+    duration_s: float,
+    shipment: Shipment | None,
+    *,
+    has_picture: bool = True,
 ) -> RunResult:
+    """Leave what a run leaves in its folder, write down how it ended, and have that shipped."""
+    leave_files(folder, secrets_of(config).values(), has_picture=has_picture)
+    end = write_end(folder, ending, duration_s)
+    if shipment:
+        shipment.end = end
+    return result_of(folder, config, ending, duration_s)
+
+
+def result_of(folder: Path, config: dict[str, Any], ending: Ending, duration_s: float) -> RunResult:
     """What the run of a folder came to."""
     return RunResult(
         name=config["name"],
@@ -138,7 +150,6 @@ def result_of(
         run_id=id_of(folder),
         folder=folder,
         duration_s=duration_s,
-        is_shipped=is_shipped,
         is_pruned=ending.is_pruned,
         metrics=curves.last_values(read(folder)),
         config=config,

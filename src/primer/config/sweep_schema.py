@@ -24,6 +24,11 @@ class Local(Launcher):
     workers: int | None = key("jobs at once, at most; null: as there are GPUs, else CPUs", at_least=1)
     gpus: list[str] | None = key("GPUs that jobs share out, by number or UUID; null: those there are")
     gpus_per_job: float = key("GPUs of a job; 0.5: two jobs at once on each", above=0)
+    fuse: str = key(
+        "auto: jobs that differ in seeds and numbers of the optimizer train as one; off: each alone",
+        one_of=("auto", "off"),
+    )
+    max_fused: int = key("jobs that train as one, at most", at_least=1)
 
 
 @dataclass

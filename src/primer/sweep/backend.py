@@ -33,6 +33,19 @@ class Attempt:
     shown: Callable[[Iterable[Record]], None]
 
 
+@dataclass(frozen=True)
+class TileAttempt:
+    """Jobs of the sweep in `sweep` that are to train as one; otherwise as `Attempt`."""
+
+    sweep: Path
+    jobs: tuple[Job, ...]
+    slot: Slot
+    stop: JobStop
+    environment: dict[str, str]
+    courier: Courier | None
+    begin: Callable[[Job], None]
+
+
 class Backend(Protocol):
     """What trains jobs."""
 

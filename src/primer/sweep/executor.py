@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from primer.result import RunResult
 from primer.stopping import Stopping
-from primer.sweep.plan import Job
+from primer.sweep.tiles import Tile
 from primer.tracking.facts import num_cpus
 
 POLL_S = 0.1  # chosen: between two looks at signals and the table
-Run = Callable[[Job, "Slot"], RunResult | None]
+Run = Callable[[Tile, "Slot"], dict[int, RunResult]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def slots_of(workers: int | None, places: list[str], num_jobs: int) -> list[Slot
 
 
 class Executor:
-    """Runs jobs in slots; `run` takes one and its slot, and says what it came to, if it was begun."""
+    """Runs tiles in slots; `run` takes one and its slot, and says what its jobs came to that were begun."""
 
     def __init__(self, slots: list[Slot], run: Run, stop: Stopping, *, stops_at_failure: bool) -> None:
         self._slots, self._run, self._stop = slots, run, stop
@@ -47,14 +47,14 @@ class Executor:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
 
-    def work(self, jobs: Iterator[Job], refresh: Callable[[], None]) -> dict[int, RunResult]:
-        """Run the jobs, in the order they come, and return what those came to that were begun, by number.
+    def work(self, tiles: Iterator[Tile], refresh: Callable[[], None]) -> dict[int, RunResult]:
+        """Run the tiles, in the order they come, and return what jobs came to that were begun, by number.
 
-        `jobs` is asked for the next one when a slot is free; `refresh` is called all along.
+        `tiles` is asked for the next one when a slot is free; `refresh` is called all along.
         """
         done: dict[int, RunResult] = {}
         threads = [
-            threading.Thread(target=self._fill, args=(slot, jobs, done), name=f"slot {slot.number}")
+            threading.Thread(target=self._fill, args=(slot, tiles, done), name=f"slot {slot.number}")
             for slot in self._slots
         ]
         for thread in threads:
@@ -67,17 +67,16 @@ class Executor:
             raise self._error
         return done
 
-    def _fill(self, slot: Slot, jobs: Iterator[Job], done: dict[int, RunResult]) -> None:
+    def _fill(self, slot: Slot, tiles: Iterator[Tile], done: dict[int, RunResult]) -> None:
         try:
-            while (job := self._next(jobs)) is not None:
-                result = self._run(job, slot)
-                if result is not None:
-                    done[job.number] = result
-                    self._has_failed |= result.status != "FINISHED"
+            while (tile := self._next(tiles)) is not None:
+                results = self._run(tile, slot)
+                done |= results
+                self._has_failed |= any(result.status != "FINISHED" for result in results.values())
         except BaseException as error:  # raised again where the sweep was begun
             self._error = self._error or error
 
-    def _next(self, jobs: Iterator[Job]) -> Job | None:
+    def _next(self, tiles: Iterator[Tile]) -> Tile | None:
         with self._lock:
             is_over = self._error or self._stop.received or (self._has_failed and self._stops_at_failure)
-            return None if is_over else next(jobs, None)
+            return None if is_over else next(tiles, None)

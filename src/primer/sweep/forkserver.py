@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, reduction, resource_tracker
 from pathlib import Path
@@ -21,7 +21,7 @@ from types import ModuleType
 from primer.stopping import held_back
 
 PRELOADED = [
-    *("primer.fitting", "primer.worker", "primer.tracking.model", "primer.data.bundled"),
+    *("primer.fitting", "primer.together", "primer.worker", "primer.tracking.model", "primer.data.bundled"),
     # what saving a model imports, a second each time; one that moved is left to the worker
     *("skops.io", "sklearn.datasets", "sklearn.preprocessing", "torch.export._trace"),
 ]
@@ -50,17 +50,18 @@ class ForkedWorker:
 
     def __init__(
         self,
-        folder: Path,
-        secrets: dict[str, str],
-        lock: int,
+        folders: Sequence[Path],
+        secrets: Sequence[dict[str, str]],
+        locks: Sequence[int],
         *,
         environment: dict[str, str],
         num_threads: int,
     ) -> None:
+        """Train the runs of these folders, as one if there are several."""
         with _LOCK, _no_main():
             self._process = _CONTEXT.Process(
                 target=_train,
-                args=(folder, secrets, _Passed(lock), environment, num_threads),
+                args=(folders, secrets, [_Passed(lock) for lock in locks], environment, num_threads),
                 daemon=False,
             )
             self._process.start()
@@ -114,11 +115,15 @@ def _no_main() -> Iterator[None]:
 
 
 def _train(
-    folder: Path, secrets: dict[str, str], lock: int, environment: dict[str, str], num_threads: int
+    folders: Sequence[Path],
+    secrets: Sequence[dict[str, str]],
+    locks: Sequence[int],
+    environment: dict[str, str],
+    num_threads: int,
 ) -> None:
-    """The worker: a session, a log and an environment of its own; `lock` stays open until it ends."""
+    """The worker: a session, a log and an environment of its own; `locks` stay open until it ends."""
     os.setsid()
-    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    log = os.open(folders[0] / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
@@ -132,4 +137,6 @@ def _train(
     parent, controller = os.getppid(), multiprocessing.parent_process()
     if controller is None or not controller.is_alive():
         sys.exit(os.EX_TEMPFAIL)  # killed since it asked; `parent`, too, may be somebody else by now
-    sys.exit(worker.main(folder / "config.yaml", secrets, parent=parent))
+    if len(folders) > 1:
+        sys.exit(worker.main_together(folders, secrets, parent=parent))
+    sys.exit(worker.main(folders[0] / "config.yaml", secrets[0], parent=parent))

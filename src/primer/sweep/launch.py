@@ -21,7 +21,7 @@ from primer.sweep import ledger
 from primer.sweep.backend import Backend
 from primer.sweep.cluster import ClusterBackend
 from primer.sweep.finish import finish
-from primer.sweep.job import result_in
+from primer.sweep.job import is_begun, result_in
 from primer.sweep.ledger import Definition
 from primer.sweep.local import LocalBackend
 from primer.sweep.on_ray import RayCluster
@@ -29,6 +29,7 @@ from primer.sweep.on_slurm import SlurmCluster
 from primer.sweep.plan import Job, check_same, definition_of, plan
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Hooks, Sweep, objective
+from primer.sweep.tiles import Tile, tiles_of, told
 from primer.sync import tidy_up
 from primer.tracking.facts import host
 from primer.tracking.journal import first_record
@@ -132,7 +133,21 @@ class Launch:
 
     def _run(self, jobs: list[Job]) -> dict[int, RunResult]:
         need_gpus = any(need_gpu(job.config) for job in jobs)
-        return self._sweep.run(jobs, len(jobs), hooks_of(self._asked), need_gpus=need_gpus)
+        tiles = self._tiles(jobs, need_gpus=need_gpus)
+        for line in told(tiles) if any(len(tile.jobs) > 1 for tile in tiles) else ():
+            print(f"plan    {line}", flush=True)
+        return self._sweep.run(tiles, len(jobs), len(tiles), hooks_of(self._asked), need_gpus=need_gpus)
+
+    def _tiles(self, jobs: list[Job], *, need_gpus: bool) -> list[Tile]:
+        """Jobs as they are trained: together where that can be, on this machine."""
+        settings = self._asked.settings
+        if settings.get("fuse", "off") == "off":
+            return [Tile((job,)) for job in jobs]
+        begun = {job.number for job in jobs if is_begun(job)}
+        new = [job for job in jobs if job.number not in begun]
+        num_slots = len(self._backend.slots(len(jobs), need_gpus=need_gpus))
+        tiles = tiles_of(new, num_slots=num_slots, max_fused=settings["max_fused"])
+        return [*(Tile((job,), "goes on where it was") for job in jobs if job.number in begun), *tiles]
 
     def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
         asked = self._asked
@@ -178,7 +193,8 @@ class Launch:
         try:
             both = Hooks(hooks.begin, end, searching.hear)
             jobs, need_gpus = searching.jobs(), need_gpu(searching.config)
-            self._results |= self._sweep.run(jobs, searching.num_left, both, need_gpus=need_gpus)
+            num_left, tiles = searching.num_left, (Tile((job,)) for job in jobs)
+            self._results |= self._sweep.run(tiles, num_left, num_left, both, need_gpus=need_gpus)
         finally:
             searching.close()
 

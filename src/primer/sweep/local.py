@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from primer.attempt import environment
+from primer.attempt import Worker, environment
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.backend import Attempt
+from primer.sweep.backend import Attempt, TileAttempt
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
+from primer.sweep.fused import Start, TileMeans, run_tile
 from primer.sweep.gpus import shared_out, visible_gpus
 from primer.sweep.job import JobMeans, run_job
+from primer.sweep.plan import Job
+from primer.tracking.journal import Record
 
 
 class LocalBackend:
@@ -34,14 +39,29 @@ class LocalBackend:
 
     def run(self, attempt: Attempt) -> RunResult:
         """Train a job in a process of its own."""
-        slot = attempt.slot
         attempt.stop.begin()
-        variables = environment() | attempt.environment
-        if slot.gpus is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = slot.gpus
-        start = partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
+        together = self._start(attempt.slot, attempt.environment)
+
+        def start(folder: Path, secrets: dict[str, str], lock: int) -> Worker:
+            return together([folder], [secrets], [lock])
+
         means = JobMeans(attempt.job, attempt.courier, attempt.stop, attempt.shown, start)
         return run_job(means, ledger.origin_of(attempt.sweep, attempt.job.number), attempt.begin)
+
+    def run_tile(
+        self, tile: TileAttempt, hear: Callable[[Job, Iterable[Record]], None]
+    ) -> dict[int, RunResult] | str:
+        """Train jobs in one process; what each came to, or why they can't be trained as one."""
+        tile.stop.begin()
+        start = self._start(tile.slot, tile.environment)
+        means = TileMeans(list(tile.jobs), tile.courier, tile.stop, hear, start)
+        return run_tile(means, lambda job: ledger.origin_of(tile.sweep, job.number), tile.begin)
+
+    def _start(self, slot: Slot, more: dict[str, str]) -> Start:
+        variables = environment() | more
+        if slot.gpus is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = slot.gpus
+        return partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
 
     def close(self) -> None:
         """Nothing to do: the process that workers are forked from ends with this one."""

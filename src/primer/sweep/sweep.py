@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,12 @@ from primer.direction import is_falling
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
-from primer.sweep.backend import Attempt, Backend
+from primer.sweep.backend import Attempt, Backend, TileAttempt
 from primer.sweep.executor import Executor, Slot
+from primer.sweep.local import LocalBackend
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
+from primer.sweep.tiles import Tile
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Record
 from primer.tracking.shipment import Shipment
@@ -40,6 +42,29 @@ class Hooks:
     hear: Callable[[Job, list[Record], JobStop], None] = lambda *_: None
 
 
+class _Told:
+    """The table and the hooks, as they hear of jobs: of each its beginning once, and its end."""
+
+    def __init__(self, table: SweepTable, hooks: Hooks) -> None:
+        self._table, self._hooks = table, hooks
+        self._begun: dict[int, Any] = {}
+
+    def begin(self, job: Job) -> None:
+        if job.number not in self._begun:  # a retry is the same job
+            self._table.begin(job)
+            self._begun[job.number] = self._hooks.begin(job)
+
+    def hear(self, job: Job, records: Iterable[Record], stop: JobStop) -> None:
+        new = list(records)
+        self._table.hear(job.number, new)
+        self._hooks.hear(job, new, stop)
+
+    def end(self, job: Job, result: RunResult) -> None:
+        self._table.end(job, result, objective(result.metrics, job.config))
+        if job.number in self._begun:
+            self._hooks.end(job, self._begun[job.number], result)
+
+
 class Sweep:
     """One sweep at work in its folder, which is held; `settings` are the keys of `hydra.launcher`."""
 
@@ -58,56 +83,74 @@ class Sweep:
         self._lock = threading.Lock()
 
     def run(
-        self, jobs: Iterable[Job], num_jobs: int, hooks: Hooks, *, need_gpus: bool
+        self, tiles: Iterable[Tile], num_jobs: int, num_tiles: int, hooks: Hooks, *, need_gpus: bool
     ) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
 
-        The next one is asked of `jobs` when a slot is free.
+        The next tile is asked for when a slot is free.
         """
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
-        slots = self.backend.slots(num_jobs, need_gpus=need_gpus)
+        slots = self.backend.slots(num_tiles, need_gpus=need_gpus)
         with SweepTable(num_jobs, len(slots)) as table:
+            told = _Told(table, hooks)
 
-            def run(job: Job, slot: Slot) -> RunResult | None:
-                return self._run(job, slot, table, hooks)
+            def run(tile: Tile, slot: Slot) -> dict[int, RunResult]:
+                return self._run_tile(tile, slot, told) if len(tile.jobs) > 1 else self._run(tile, slot, told)
 
             is_strict = self.settings["on_failure"] == "stop"
             executor = Executor(slots, run, self.stop, stops_at_failure=is_strict)
-            return executor.work(iter(jobs), table.refresh)
+            return executor.work(iter(tiles), table.refresh)
 
-    def _run(self, job: Job, slot: Slot, table: SweepTable, hooks: Hooks) -> RunResult | None:
-        begun: list[Any] = []
+    def _run_tile(self, tile: Tile, slot: Slot, told: _Told) -> dict[int, RunResult]:
+        """Run jobs as one; where that can't be, or a failed one is to be tried again, alone."""
+        stop = self._stop_of(tile.jobs)
+        courier = self.courier(tile.jobs[0].config)
+        backend = self.backend
+        assert isinstance(backend, LocalBackend)
+        attempt = TileAttempt(self.folder, tile.jobs, slot, stop, self.environment, courier, told.begin)
+        found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
+        if isinstance(found, str):
+            names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
+            print(f"primer: {names} train alone: {found}", file=sys.stderr)
+            found = {}
+        for job in tile.jobs:
+            result = found.get(job.number)
+            is_over = result is not None and (result.status != "FAILED" or not self.settings["retries"])
+            if result is not None and (is_over or self.stop.received):
+                told.end(job, result)
+            elif not self.stop.received:
+                found |= self._run(Tile((job,)), slot, told, num_tries=int(result is not None))
+        return found
 
-        def begin() -> None:
-            if not begun:  # a retry is the same job
-                table.begin(job)
-                begun.append(hooks.begin(job))
-
-        retries_left = self.settings["retries"]
-        while (result := self.backend.run(self._attempt(job, slot, begin, table, hooks))) is not None:
-            if result.status == "FINISHED" or self.stop.received or not retries_left:
+    def _run(self, tile: Tile, slot: Slot, told: _Told, *, num_tries: int = 0) -> dict[int, RunResult]:
+        (job,) = tile.jobs
+        retries_left = self.settings["retries"] - num_tries
+        while (result := self.backend.run(self._attempt(job, slot, told))) is not None:
+            if result.status == "FINISHED" or self.stop.received or retries_left <= 0:
                 break
             retries_left -= 1
         if result is None:
-            return None
-        table.end(job, result, objective(result.metrics, job.config))
-        if begun:
-            hooks.end(job, begun[0], result)
-        return result
+            return {}
+        told.end(job, result)
+        return {job.number: result}
 
-    def _attempt(
-        self, job: Job, slot: Slot, begin: Callable[[], None], table: SweepTable, hooks: Hooks
-    ) -> Attempt:
-        stop = JobStop(self.stop, self.settings["timeout_minutes"])
+    def _attempt(self, job: Job, slot: Slot, told: _Told) -> Attempt:
+        stop = self._stop_of([job])
+        courier = self.courier(job.config)
+
+        def begin() -> None:
+            told.begin(job)
 
         def shown(records: Iterable[Record]) -> None:
-            new = list(records)
-            table.hear(job.number, new)
-            hooks.hear(job, new, stop)
+            told.hear(job, records, stop)
 
-        courier = self.courier(job.config)
         return Attempt(self.folder, job, slot, stop, self.environment, courier, begin, shown)
+
+    def _stop_of(self, jobs: Sequence[Job]) -> JobStop:
+        """What stops jobs that train together: they have the time of as many jobs one after the other."""
+        minutes = self.settings["timeout_minutes"]
+        return JobStop(self.stop, None if minutes is None else minutes * len(jobs))
 
     def courier(self, config: dict[str, Any]) -> Courier | None:
         """The courier to a job's store, which ships the sweep's own run first."""

@@ -29,11 +29,11 @@ def last_values(records: list[Record]) -> dict[str, float]:
     return {key: values[-1] for key, (_, values) in curves_of(records).items()}
 
 
-def write(records: list[Record], folder: Path) -> None:
+def write(records: list[Record], folder: Path, *, has_picture: bool = True) -> None:
     """Write `curves.parquet` and, when there is a loss to show, `curves.png`, into a run's folder."""
     _write_table(records, folder / "curves.parquet")
     losses = {key: curve for key, curve in curves_of(records).items() if key in ("train/loss", "val/loss")}
-    if losses:
+    if losses and has_picture:
         _draw(losses, folder / "curves.png")
 
 

@@ -1,0 +1,83 @@
+"""Which jobs of a sweep train as one: those that differ in nothing but what can be stacked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from primer.sweep.plan import Job
+
+# Optimizers of torch whose update of a weight depends on that weight's own gradients alone.
+ELEMENTWISE = [
+    f"torch.optim.{name}"
+    for name in ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "SGD")
+]
+FUSED_PRECISIONS = ("32", "64")
+MAX_FUSED = 64  # measured: more members are no faster a member, and share one process
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Jobs that one worker trains; `alone` says why it is one, where that is not plain."""
+
+    jobs: tuple[Job, ...]
+    alone: str | None = None
+
+
+def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED) -> list[Tile]:
+    """Jobs in the order of their numbers; those that can train as one together, in as many cuts as slots."""
+    groups: dict[str, list[Job]] = {}
+    alone: dict[int, str | None] = {}
+    for job in jobs:
+        reason = why_alone(job.config)
+        if reason:
+            alone[job.number] = reason
+        else:
+            groups.setdefault(_key(job.config), []).append(job)
+    tiles = [Tile((job,), alone[job.number]) for job in jobs if job.number in alone]
+    for group in groups.values():
+        num_tiles = max(min(num_slots, len(group) // 2), math.ceil(len(group) / max_fused), 1)
+        bounds = [len(group) * number // num_tiles for number in range(num_tiles + 1)]
+        tiles += [Tile(tuple(group[start:stop])) for start, stop in pairwise(bounds)]
+    return sorted(tiles, key=lambda tile: tile.jobs[0].number)
+
+
+def why_alone(config: dict[str, Any]) -> str | None:
+    """What of a config keeps its run from training as one with others, as far as a config can tell."""
+    target, precision = config["optimizer"]["_target_"], str(config["accelerator"]["precision"])
+    if target not in ELEMENTWISE:
+        return f"optimizer={config['switches']['optimizer']} is not known to be elementwise"
+    if precision not in FUSED_PRECISIONS:
+        return f"accelerator.precision={precision}"
+    if config["on_nonfinite"] == "skip":
+        return "on_nonfinite=skip"
+    return None
+
+
+def _key(config: dict[str, Any]) -> str:
+    """What jobs that train as one have in common: all but seeds, and numbers of optimizer and scheduler."""
+    seedless = {name: value for name, value in config.items() if name not in ("name", "typed", "seed")}
+    for part in ("optimizer", "scheduler"):
+        seedless[part] = config[part]["_target_"]
+    seedless["data"] = {name: value for name, value in config["data"].items() if name != "seed"}
+    return json.dumps(seedless, sort_keys=True)
+
+
+def told(tiles: Sequence[Tile]) -> list[str]:
+    """The plan in lines: how many runs train as one, and why others train alone.
+
+    >>> told([])
+    []
+    """
+    fused = [tile for tile in tiles if len(tile.jobs) > 1]
+    lines = []
+    for size, num in sorted(Counter(len(tile.jobs) for tile in fused).items(), reverse=True):
+        lines.append(f"{num} x {size} runs train as one" if num > 1 else f"{size} runs train as one")
+    reasons = Counter(tile.alone or "no other run has its shape" for tile in tiles if len(tile.jobs) == 1)
+    lines += [f"{num} alone: {reason}" for reason, num in reasons.items()]
+    return lines
