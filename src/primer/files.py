@@ -74,5 +74,16 @@ def _beside(path: Path) -> Path:
 
 def step_files(folder: Path) -> list[Path]:
     """The checkpoints `step-N.ckpt` of a folder, whole or not, the newest first."""
-    steps = [int(found[1]) for path in folder.glob("step-*") if (found := STEP_FILE.fullmatch(path.name))]
-    return [folder / f"step-{step}.ckpt" for step in sorted(steps, reverse=True)]
+    found = [path for path in folder.glob("step-*") if STEP_FILE.fullmatch(path.name)]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint was taken after.
+
+    >>> step_of(Path("step-12.ckpt"))
+    12
+    """
+    found = STEP_FILE.fullmatch(path.name)
+    assert found
+    return int(found[1])

@@ -14,6 +14,7 @@ from primer.errors import CantFuse
 from primer.parts import (
     Config,
     due_of,
+    fixed_length_of,
     keep_model,
     make_module,
     recorder_of,
@@ -24,13 +25,13 @@ from primer.parts import (
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
 from primer.training.batches import Legs
-from primer.training.checkpoint import Checkpoints
+from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.fused import FusedModule
 from primer.training.fusible import check_fusible
 from primer.training.member import Member
 from primer.training.randomness import random_states
-from primer.training.resumption import Resumption
-from primer.training.stack import Stack
+from primer.training.resumption import Resumption, resumption
+from primer.training.stack import Earlier, Stack
 from primer.training.stacked_batches import StackedBatches, StackedWhole
 from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads
@@ -63,23 +64,26 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
         timetable_of(runs[0].config, runs[0].dataset),
     )
     _check_sizes(runs)
-    members = [_member(run, timetable) for run in runs]
+    begins = _begins(runs, timetable)
+    step = min((begin.step for begin in begins if not begin.is_over), default=timetable.num_steps)
+    members = [_member(run, begin) for run, begin in zip(runs, begins, strict=True)]
     num_params = sum(parameter.numel() for parameter in members[0].module.parameters())
     asked = config["accelerator"]["num_threads"]
     num_threads = use_threads(asked, num_params=num_params, batch_size=config["batch_size"])
     batches, has_val = _train_batches(runs), dataset.val is not None
-    legs = Legs(batches.after, timetable, step=0, has_val=has_val)
+    legs = Legs(batches.after, timetable, step=step, has_val=has_val)
     trainer = trainer_of(config, runs[0].folder, [], num_legs=legs.num_left)
     for member in members:
         trainer.precision_plugin.convert_module(member.module)
-    stack = Stack([member.module for member in members], _spans(runs))
-    fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop))
+    earlier = _go_on(members, begins)
+    stack = Stack([member.module for member in members], _spans(runs), earlier)
+    fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop), step=step)
     batches.place(on_its_device(trainer))
     check_fusible(stack, next(batches.after(0)))
     facts = {
         "num_steps": timetable.num_steps,
         "num_threads": num_threads,
-        "step": 0,
+        "step": step,
         "num_params": num_params,
     }
     for run in runs:
@@ -133,9 +137,37 @@ def _splits(run: Run) -> tuple[Split | None, ...]:
     return run.dataset.train, run.dataset.val, run.dataset.test
 
 
-def _member(run: Run, timetable: Timetable) -> Member:
-    module = make_module(run.config, run.dataset, timetable.num_steps)
-    begin = Resumption(0, None, timetable, {}, None)
+def _begins(runs: list[Run], timetable: Timetable) -> list[Resumption]:
+    """Where the runs go on: after the last step that all have saved that have steps left."""
+    begins = [
+        resumption(run.folder, run.journal, timetable, fixed_length=fixed_length_of(run.config))
+        for run in runs
+    ]
+    step = min((begin.step for begin in begins if not begin.is_over), default=0)
+    for number, run in enumerate(runs):
+        if begins[number].step > step and not begins[number].is_over:
+            begins[number] = resumption(run.folder, run.journal, timetable, fixed_length=None, at_most=step)
+    if any(begin.step != step and not begin.is_over for begin in begins):
+        raise CantFuse("their newest checkpoints are of other steps")
+    return begins
+
+
+def _go_on(members: list[Member], begins: list[Resumption]) -> list[Earlier] | None:
+    """Have members take up their checkpoints, if they have any."""
+    if not any(begin.checkpoint for begin in begins):
+        return None
+    earlier = []
+    for member, begin in zip(members, begins, strict=True):
+        if begin.checkpoint is None:
+            raise CantFuse("some have a checkpoint, others have none")
+        content = VerifiedCheckpointIO().load_checkpoint(begin.checkpoint, map_location="cpu")
+        member.is_training = not begin.is_over
+        earlier.append(Earlier(member.go_on(content), member.is_training))
+    return earlier
+
+
+def _member(run: Run, begin: Resumption) -> Member:
+    module = make_module(run.config, run.dataset, begin.timetable.num_steps)
     return Member(
         module,
         recorder_of(run.config, run.journal, begin),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,19 @@ from typing import Any
 from primer.attempt import Worker, train_in_worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending, ending_of
+from primer.errors import RunError, UsageError
 from primer.folder import held, write_header
 from primer.redact import secrets_of
 from primer.result import RunResult
+from primer.resume import begin_again
 from primer.run import conclude
+from primer.sweep.job import LOCK_WITHIN_S, is_begun
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Follower, Record, last_attempt, read
+from primer.tracking.journal import Follower, Record, first_record, last_attempt, last_record, read
 
+TOGETHER = "together"  # in a journal's first record, of its job: the numbers of the jobs it trains with
 Start = Callable[[list[Path], list[dict[str, str]], list[int]], Worker]
 
 
@@ -59,30 +64,41 @@ class TileMeans:
 def run_tile(
     means: TileMeans, origin: Callable[[Job], dict[str, Any]], begin: Callable[[Job], None]
 ) -> dict[int, RunResult] | str:
-    """Begin jobs and have them trained as one; what each came to, by number, or why that can't be.
+    """Begin jobs, or go on with them, and have them trained as one; what each came to, by number.
 
-    `origin` is what a job's journal says of the sweep; `begin` is called once its folder is there. Where they
-    can't be trained as one, each is begun, and can go on alone.
+    Or why that can't be: then each is begun, and can go on alone. `origin` is what a job's journal says of
+    the sweep; `begin` is called once its folder is there.
     """
     started_at = time.monotonic()
+    together = [job.number for job in means.jobs]
     with ExitStack() as closing:
-        for job in means.jobs:
-            config = with_secrets(job.config, ())
-            job.folder.mkdir(parents=True)
-            means.locks.append(closing.enter_context(held(job.folder)))
-            means.configs.append(config)
-            write_header(job.folder, config, job=origin(job))
-            begin(job)
+        try:
+            for job in means.jobs:
+                config, is_new = with_secrets(job.config, ()), not is_begun(job)
+                if is_new:
+                    shutil.rmtree(job.folder, ignore_errors=True)
+                    job.folder.mkdir(parents=True)
+                means.locks.append(closing.enter_context(held(job.folder, within_s=LOCK_WITHIN_S)))
+                means.configs.append(config)
+                if is_new:
+                    write_header(job.folder, config, job=origin(job) | {TOGETHER: together})
+                else:
+                    begin_again(job.folder, config)
+                begin(job)
+        except (OSError, RunError, UsageError) as error:
+            return f"one can't be begun: {error}"
         first = means.jobs[0].folder
         for job in means.jobs[1:]:
-            (job.folder / "worker.log").symlink_to(os.path.relpath(first / "worker.log", job.folder))
+            log = job.folder / "worker.log"
+            if not log.exists():
+                log.symlink_to(os.path.relpath(first / "worker.log", job.folder))
         shipments = [means.courier.add(job.folder) if means.courier else None for job in means.jobs]
         exit_code = train_in_worker(first, {}, means.locks[0], means.stop, means.courier, means)
         if exit_code == os.EX_UNAVAILABLE:
             for shipment in shipments:
                 if shipment:
                     shipment.has_arrived = True  # each ships anew, alone
-            return str(next(record["reason"] for record in read(first) if record["kind"] == "alone"))
+            return _reason(first)
         results = {}
         for job, config, shipment in zip(means.jobs, means.configs, shipments, strict=True):
             ending = _ending(job.folder, exit_code, means)
@@ -90,6 +106,23 @@ def run_tile(
                 job.folder, config, ending, time.monotonic() - started_at, shipment, has_picture=False
             )
         return results
+
+
+def together(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs that were begun, as they trained with each other; those that have failed go on alone."""
+    groups: dict[tuple[int, ...], list[Job]] = {}
+    for job in jobs:
+        header = first_record(job.folder) or {}
+        number_of_those = header.get("job", {}).get(TOGETHER, [])
+        end = last_record(job.folder) or {}
+        key = (job.number,) if end.get("status") == "FAILED" else tuple(number_of_those) or (job.number,)
+        groups.setdefault(key, []).append(job)
+    return list(groups.values())
+
+
+def _reason(folder: Path) -> str:
+    reasons = [record["reason"] for record in last_attempt(read(folder)) if record["kind"] == "alone"]
+    return str(reasons[-1])
 
 
 def _ending(folder: Path, exit_code: int, means: TileMeans) -> Ending:

@@ -21,6 +21,7 @@ from primer.sweep import ledger
 from primer.sweep.backend import Backend
 from primer.sweep.cluster import ClusterBackend
 from primer.sweep.finish import finish
+from primer.sweep.fused import together
 from primer.sweep.job import is_begun, result_in
 from primer.sweep.ledger import Definition
 from primer.sweep.local import LocalBackend
@@ -143,11 +144,12 @@ class Launch:
         settings = self._asked.settings
         if settings.get("fuse", "off") == "off":
             return [Tile((job,)) for job in jobs]
-        begun = {job.number for job in jobs if is_begun(job)}
-        new = [job for job in jobs if job.number not in begun]
+        begun = [job for job in jobs if is_begun(job)]
+        numbers = {job.number for job in begun}
+        new = [job for job in jobs if job.number not in numbers]
         num_slots = len(self._backend.slots(len(jobs), need_gpus=need_gpus))
         tiles = tiles_of(new, num_slots=num_slots, max_fused=settings["max_fused"])
-        return [*(Tile((job,), "goes on where it was") for job in jobs if job.number in begun), *tiles]
+        return [*(Tile(tuple(group), "goes on where it was") for group in together(begun)), *tiles]
 
     def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
         asked = self._asked

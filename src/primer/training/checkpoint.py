@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 from primer.errors import RunError
-from primer.files import read_verified, remove_verified, step_files, write_verified
+from primer.files import read_verified, remove_verified, step_files, step_of, write_verified
 
 
 class VerifiedCheckpointIO(CheckpointIO):
@@ -53,10 +53,17 @@ class Checkpoints:
         """Where the checkpoint after that step stands."""
         return self.folder / f"step-{step}.ckpt"
 
-    def newest_whole(self) -> tuple[dict[str, Any] | None, Path | None, dict[Path, str]]:
-        """The newest checkpoint that is what was written, its path, and what is wrong with newer ones."""
+    def newest_whole(
+        self, at_most: int | None = None
+    ) -> tuple[dict[str, Any] | None, Path | None, dict[Path, str]]:
+        """The newest checkpoint that is what was written, its path, and what is wrong with newer ones.
+
+        Or the newest of those after no more than `at_most` steps.
+        """
         damaged: dict[Path, str] = {}
         for path in step_files(self.folder):
+            if at_most is not None and step_of(path) > at_most:
+                continue
             try:
                 return VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu"), path, damaged
             except RunError as error:

@@ -27,12 +27,14 @@ class FusedModule(LightningModule):
     Members do not touch each other: one that fails or stops early is computed on, but not looked at.
     """
 
-    def __init__(self, stack: Stack, members: list[Member], timetable: Timetable, due: Due) -> None:
+    def __init__(
+        self, stack: Stack, members: list[Member], timetable: Timetable, due: Due, *, step: int = 0
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.stack = stack
         self.members = members
-        self.step = 0
+        self.step = step
         self._timetable, self._due = timetable, due
         self._has_val = members[0].watch is not None
         self._losses: list[Tensor] = []  # of the last steps, each (members,)

@@ -15,9 +15,8 @@ from primer.training.checkpointer import position_of
 from primer.training.module import TrainingModule
 from primer.training.randomness import States
 from primer.training.recorder import Recorder
+from primer.training.stack import Optimizing
 from primer.training.watch import Watch
-
-Optimizing = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # states of the optimizer and the scheduler
 
 
 @dataclass
@@ -34,6 +33,15 @@ class Member:
     states: States  # of the generators, which no member draws from in training
     is_training: bool = True
     error: RunError | None = None
+
+    def go_on(self, content: dict[str, Any]) -> Optimizing:
+        """Take up a checkpoint of the run, and return the states of its optimizer and scheduler."""
+        self.module.load_state_dict(content["state_dict"])
+        self.module.step, self.states = content["global_step"], content["primer"]["random_states"]
+        for callback in (self.recorder, self.watch):
+            if callback:
+                callback.load_state_dict(content["callbacks"][type(callback).__name__])
+        return content["optimizer_states"], content["lr_schedulers"]
 
     def record(self, step: int, times: list[int], losses: Tensor, sums: Tensor) -> None:
         """Record the losses of the steps up to `step`; one that is not finite is the member's end.
@@ -59,13 +67,16 @@ class Member:
         recorder.journal.sync()
         is_over = bool(self.watch and self.watch.is_over)
         callbacks = [recorder, *([self.watch] if self.watch else [])]
+        position = position_of(recorder.guard.timetable, module.step, is_over=is_over, states=self.states)
+        own = position.pop("primer")
         content = {
-            **position_of(recorder.guard.timetable, module.step, is_over=is_over, states=self.states),
+            **position,
             "pytorch-lightning_version": lightning_version,
             "state_dict": module.state_dict(),
             "callbacks": {type(callback).__name__: callback.state_dict() for callback in callbacks},
             "optimizer_states": optimizing[0],
             "lr_schedulers": optimizing[1],
+            "primer": own,
         }
         if self.watch:
             self.watch.save()

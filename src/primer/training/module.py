@@ -10,7 +10,6 @@ from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import SumMetric
 
 from primer.training.batches import Batch, Part
 from primer.training.criteria import Criterion
@@ -49,7 +48,7 @@ class TrainingModule(LightningModule):
         self.net = net
         self.criterion = criterion
         self.target_scale = target_scale
-        self.loss_sum = SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+        self._losses: list[Tensor] = []  # of the parts of an evaluation; torchmetrics' sum is a float32 one
         self.metrics = metrics_of(task, target_scale.out_features)
         self.evaluated: dict[str, float] = {}  # what the last evaluation found
         self._optimizer, self._scheduler, self.max_norm = optimizer, scheduler, max_norm
@@ -115,13 +114,13 @@ class TrainingModule(LightningModule):
 
     def take_prediction(self, prediction: Tensor, y: Tensor, num_rows: int) -> None:
         """Count what the net says of a part of a split that has `num_rows` rows."""
-        self.loss_sum.update(self.criterion(prediction, y, num_rows))
+        self._losses.append(self.criterion(prediction, y, num_rows).double())
         self.metrics.update(*self.target_scale(prediction, y))
 
     def end_evaluation(self, split: str) -> None:
         """All of a split was seen: `evaluated` is what was found."""
-        found = {"loss": self.loss_sum.compute(), **self.metrics.compute()}
-        self.loss_sum.reset()
+        found = {"loss": torch.stack(self._losses).sum(), **self.metrics.compute()}
+        self._losses = []
         self.metrics.reset()
         self.evaluated = {f"{split}/{name}": float(value) for name, value in found.items()}
 

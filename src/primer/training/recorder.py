@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -31,7 +32,7 @@ class Recorder(StepCallback):
     Step k is the k-th optimizer step; its loss is the one before its update. Losses stay tensors until a
     flush, so that a GPU is not waited for at every step, and are recorded up to the first that the `guard`
     finds not to be finite. A point that is `recorded` already, before the run was resumed, keeps its first
-    time; that it comes out the same again is checked.
+    time; that it comes out the same again, within a relative `tolerance`, is checked.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Recorder(StepCallback):
         every_n_steps: int,
         step: int = 0,
         recorded: Recorded | None = None,
+        tolerance: float = 0.0,
     ) -> None:
         self.journal = journal
         self.guard = guard
@@ -50,7 +52,7 @@ class Recorder(StepCallback):
         self.every_n_steps = every_n_steps
         self.best: dict[str, float] = {}
         self.final: dict[str, float] = {}
-        self._recorded = recorded or {}
+        self._recorded, self._tolerance = recorded or {}, tolerance
         self._losses: list[Tensor] = []  # of the last steps
         self._times: list[int] = []
         self._step = step
@@ -148,7 +150,7 @@ class Recorder(StepCallback):
             before = self._recorded.pop((key, step), None)
             if before is None:
                 new.append(index)
-            elif before != value and not (before != before and value != value):
+            elif not (math.isclose(before, value, rel_tol=self._tolerance) or before != before):
                 message = f"{key} at step {step} was {before} before the run was resumed, and is {value} now"
                 self.journal.write("warning", message=message)
         return [steps[i] for i in new], [times[i] for i in new], [values[i] for i in new]

@@ -19,7 +19,7 @@ class Resumption:
     """A run's beginning: `step` 0 and no `checkpoint`, or what an earlier attempt left.
 
     `recorded` holds the points that it will come to again; `num_threads` is the earlier attempt's, since how
-    a sum is shared out changes its rounding.
+    a sum is shared out changes its rounding; `was_fused`: so it was, in last digits, by training with others.
     """
 
     step: int
@@ -27,17 +27,28 @@ class Resumption:
     timetable: Timetable
     recorded: Recorded
     num_threads: int | None
+    was_fused: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.step == self.timetable.num_steps
 
 
 def resumption(
-    folder: Path, journal: Journal, timetable: Timetable, *, fixed_length: str | None
+    folder: Path,
+    journal: Journal,
+    timetable: Timetable,
+    *,
+    fixed_length: str | None,
+    at_most: int | None = None,
 ) -> Resumption:
-    """Where the run of a folder goes on; a damaged checkpoint costs a warning.
+    """Where the run of a folder goes on, after `at_most` steps; a damaged checkpoint costs a warning.
 
     `fixed_length` names what can't be given another number of steps, if anything is. Raises ConfigError
     where the timetable would change what was computed already.
     """
-    state, path, damaged = Checkpoints(folder / "checkpoints").newest_whole()
+    state, path, damaged = Checkpoints(folder / "checkpoints").newest_whole(at_most)
     for file, complaint in damaged.items():
         instead = path.name if path else "the start"
         journal.write("warning", message=f"{complaint}; going on from {instead}")
@@ -50,8 +61,10 @@ def resumption(
     reached = max((at for _, at in recorded), default=step)
     if timetable.num_steps < reached:
         raise ConfigError(f"max_steps, max_epochs: {reached} steps are done already; expected no fewer")
-    threads = [record["num_threads"] for record in records if record["kind"] == "start"]
-    return Resumption(step, path, timetable, recorded, threads[-1] if threads else None)
+    starts = [record for record in records if record["kind"] == "start"]
+    num_threads = starts[-1]["num_threads"] if starts else None
+    was_fused = any("num_fused" in record for record in starts)
+    return Resumption(step, path, timetable, recorded, num_threads, was_fused)
 
 
 def _kept(timetable: Timetable, step: int, own: dict[str, Any], fixed_length: str | None) -> Timetable:

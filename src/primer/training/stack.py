@@ -9,6 +9,7 @@ https://arxiv.org/abs/2102.02344
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,12 +23,27 @@ from primer.training.module import TrainingModule
 from primer.training.traced import traced
 
 State = dict[str, Any]
+Optimizing = tuple[list[State], list[State]]  # the states of an optimizer and of a scheduler, if there is one
+COUNTS = ("step", "eta", "mu", "mu_product")  # functions of the step, in the state of torch's optimizers
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a member's checkpoint has of its optimizer and scheduler, and whether it trains on."""
+
+    optimizing: Optimizing
+    trains: bool
 
 
 class Stack(nn.Module):
-    """The nets of `modules` as one, and the optimizers of its `spans` of members."""
+    """The nets of `modules` as one, and the optimizers of its `spans` of members, as they were `earlier`."""
 
-    def __init__(self, modules: Sequence[TrainingModule], spans: Sequence[range]) -> None:
+    def __init__(
+        self,
+        modules: Sequence[TrainingModule],
+        spans: Sequence[range],
+        earlier: Sequence[Earlier] | None = None,
+    ) -> None:
         super().__init__()
         self.members, self.spans = list(modules), list(spans)
         self._net, self._criterion = modules[0].net, modules[0].criterion
@@ -35,6 +51,7 @@ class Stack(nn.Module):
         stacked = (torch.stack([module.net.get_parameter(name) for module in modules]) for name in self.names)
         self.weights = nn.ParameterList(weight.detach() for weight in stacked)  # each (members, *shape)
         self.optimizers: list[Optimizer] = []
+        self._earlier = earlier  # of each member, where they go on
         self.schedulers: list[LRScheduler] = []
         self._graphs: dict[Any, Callable[..., Any]] = {}
 
@@ -53,6 +70,26 @@ class Stack(nn.Module):
             self.optimizers.append(made["optimizer"])
             if "lr_scheduler" in made:
                 self.schedulers.append(made["lr_scheduler"])
+            if self._earlier:
+                self._go_on(made, span)
+
+    def _go_on(self, made: dict[str, Any], span: range) -> None:
+        """Give a span's optimizer and scheduler the states of its members."""
+        assert self._earlier
+        states = [self._earlier[member] for member in span]
+        # what counts steps is of one that trains on: others may have stopped before
+        (leading,), schedulers = next((state for state in states if state.trains), states[0]).optimizing
+        rows = [state.optimizing[0][0]["state"] for state in states]
+        merged = {
+            index: {
+                key: value if _is_count(key, value) else torch.stack([row[index][key] for row in rows])
+                for key, value in values.items()
+            }
+            for index, values in leading["state"].items()
+        }
+        made["optimizer"].load_state_dict(leading | {"state": merged})
+        if "lr_scheduler" in made:
+            made["lr_scheduler"].load_state_dict(schedulers[0])
 
     def gradients(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
         """Each member's share of the loss of its batch of `num_rows` rows, and that loss's gradient.
@@ -113,22 +150,24 @@ class Stack(nn.Module):
             for name, weight in zip(self.names, self.weights, strict=True):
                 weight.copy_(torch.stack([module.net.get_parameter(name) for module in self.members]))
 
-    def state_of(self, member: int) -> tuple[list[State], list[State]]:
+    def state_of(self, member: int) -> Optimizing:
         """The states of a member's optimizer and scheduler, as they would be of the member alone."""
         number, span = next((n, span) for n, span in enumerate(self.spans) if member in span)
         state = self.optimizers[number].state_dict()
         own = {
-            index: {key: _row(value, len(span), member - span.start) for key, value in values.items()}
+            index: {
+                key: value if _is_count(key, value) else value[member - span.start].clone()
+                for key, value in values.items()
+            }
             for index, values in state["state"].items()
         }
         schedulers = [self.schedulers[number].state_dict()] if self.schedulers else []
         return [state | {"state": own}], schedulers
 
 
-def _row(value: Any, num_members: int, row: int) -> Any:
-    """A member's part of an optimizer's state: its row, or what is the same for all, as a count of steps."""
-    is_stacked = isinstance(value, Tensor) and value.dim() > 0 and len(value) == num_members
-    return value[row].clone() if is_stacked else value
+def _is_count(key: str, value: Any) -> bool:
+    """Whether an entry of an optimizer's state is the same for all members, not a row for each."""
+    return key in COUNTS or not isinstance(value, Tensor)
 
 
 def _loss_of(
