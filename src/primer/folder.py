@@ -94,6 +94,7 @@ def begin_journal(folder: Path, config: dict[str, Any], **fields: Any) -> None:
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
             uri=redacted_text(uri_of(config)) if tracking else None,
+            points=tracking.get("points"),
             **fields,
         )
 

@@ -31,6 +31,7 @@ class ModelRun:
     environment: dict[str, Any]
     digest: str | None
     fork: Path | None = None  # the checkpoint that it began with
+    num_fused: int | None = None  # runs that trained as one, this one among them
 
     def bring_checkpoint(self, folder: Path) -> None:
         """Let a new run begin as this one did."""
@@ -44,17 +45,18 @@ def model_from_folder(folder: Path) -> ModelRun:
     records = read(folder)
     begun = [record for record in records if record["kind"] in ("run", "resume")]
     digests = [record["digest"] for record in records if record["kind"] == "data"]
-    threads = [record["num_threads"] for record in records if record["kind"] == "start"]
+    starts = [record for record in records if record["kind"] == "start"]
     config = read_config(folder)
     fork = folder / "checkpoints" / FORK
     return ModelRun(
         run_id=id_of(folder),
-        config=_with_threads(config, threads[-1] if threads else None),
+        config=_with_threads(config, starts[-1]["num_threads"] if starts else None),
         points=points_of(records),
         tags=begun[-1]["tags"],
         environment=read_environment(folder),
         digest=digests[-1] if digests else None,
         fork=fork if fork.exists() else None,
+        num_fused=next((record["num_fused"] for record in starts if "num_fused" in record), None),
     )
 
 
@@ -76,15 +78,21 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
         tracking = {"uri": None, "experiment": store.experiment_of(run_id), "log_model": True}
         config = read_foreign(config_file.read_text(errors="replace"), tracking, trust=trust)
         environment = read_environment(Path(place))
-    threads = tags.get("primer.num_threads", "")
+    num_threads, num_fused = (_count(tags.get(f"primer.{name}", "")) for name in ("num_threads", "num_fused"))
     return ModelRun(
         run_id=run_id,
-        config=_with_threads(config, int(threads) if re.fullmatch("[0-9]{1,3}", threads) else None),
+        config=_with_threads(config, num_threads),
         points=store.points(run_id),
         tags=tags,
         environment=environment,
         digest=store.digest(run_id),
+        num_fused=num_fused,
     )
+
+
+def _count(text: str) -> int | None:
+    """A tag of a store as a small number, if it is one."""
+    return int(text) if re.fullmatch("[0-9]{1,6}", text) else None
 
 
 def _with_threads(config: dict[str, Any], num_threads: int | None) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from primer.tracking.trouble import asking
 from primer.tracking.uri import tracking_uri
 
 TOLERANCE = 1e-6  # chosen: some roundings of float32 over a run; other hardware may need more
+FUSED_TOLERANCE = 1e-3  # chosen: what rounding grows to in some thousand steps
 
 Points = dict[tuple[str, int], float]
 
@@ -60,12 +61,16 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     if not model.points:
         raise UsageError(f"{run}: has no points to compare with")
     changed = what_changed(model)
+    if model.num_fused:
+        tolerance = max(tolerance, FUSED_TOLERANCE)
+        changed.append(f"trained: as one with {model.num_fused - 1} others -> alone, which rounds otherwise")
     result = run_config(
         model.config, tags={REPRODUCES: model.run_id or str(run)}, prepare=model.bring_checkpoint
     )
     records = read(result.folder)
     again = points_of(records)
-    first, largest, num_points = compare(without_old_ends(model.points, again), again)
+    before = without_old_ends(model.points, again)
+    first, largest, num_points = compare(before, again, of_largest=model.num_fused is not None)
     digest = next((r["digest"] for r in records if r["kind"] == "data"), None)
     if model.digest and digest != model.digest:
         changed.append(f"data: digest {model.digest} -> {digest}")
@@ -76,22 +81,25 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     return Reproduction(result, verdict, num_points, largest, first, changed)
 
 
-def compare(before: Points, after: Points) -> tuple[str | None, float, int]:
+def compare(before: Points, after: Points, *, of_largest: bool = False) -> tuple[str | None, float, int]:
     """The first point that differs, the largest relative difference, and how many points were compared.
 
     A point that was there before and is not now differs; a run that was stopped early is compared as far as
-    it went.
+    it went. With `of_largest`, differences are relative to the largest value of the metric.
 
     >>> compare({("loss", 1): 1.0, ("loss", 2): 2.0}, {("loss", 1): 1.0, ("loss", 2): 2.5})
     ('loss at step 2: 2.0 before, 2.5 now', 0.2, 2)
     """
     first, largest = None, 0.0
+    scales: dict[str, float] = {}
+    for (key, _), value in before.items() if of_largest else ():
+        scales[key] = max(scales.get(key, 0.0), abs(value))
     for key, step in sorted(before, key=lambda point: (point[1], point[0])):
         old, new = before[key, step], after.get((key, step))
         if new is None or not (old == new or (math.isnan(old) and math.isnan(new))):
             now = "is missing now" if new is None else f"{new} now"
             first = first or f"{key} at step {step}: {old} before, {now}"
-            largest = max(largest, math.inf if new is None else _relative(old, new))
+            largest = max(largest, math.inf if new is None else _relative(old, new, scales.get(key, 0.0)))
     return first, largest, len(before)
 
 
@@ -109,10 +117,10 @@ def _ends(points: Points) -> set[int]:
     return {step for key, step in points if key.startswith("final/")}
 
 
-def _relative(old: float, new: float) -> float:
+def _relative(old: float, new: float, scale: float) -> float:
     if not (math.isfinite(old) and math.isfinite(new)):
         return math.inf
-    return abs(old - new) / max(abs(old), abs(new))
+    return abs(old - new) / max(abs(old), abs(new), scale)
 
 
 def what_changed(model: ModelRun) -> list[str]:

@@ -206,6 +206,7 @@ class Tracking:
     uri: str | None = key("MLflow store; null: $MLFLOW_TRACKING_URI, else mlflow.db in this folder")
     experiment: str = key("MLflow experiment that the run belongs to")
     log_model: bool = key("keep the trained net as an MLflow model that can be served")
+    points: int = key("of a run that trained with others, points of a curve that MLflow gets", at_least=10)
 
 
 @dataclass

@@ -9,11 +9,14 @@ step, value), so that shipping a journal twice doubles nothing.
                             job: of which sweep it is one; sweep: what one was asked for
     resume      controller  time, params, tags: another attempt begins
     data        worker      what it trains on; the question was sound from here on
-    start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains
+    start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains;
+                            num_fused: with how many, if it is not alone
     points      worker      key, steps, times (ms since 1970), values
     checkpoint  worker      step, file
     alive       worker      time, where nothing else was written for a while
     warning     worker      message: the run goes on
+    alone       worker      reason: jobs can't be trained as one, nothing of them was begun
+    done        worker      of a run that trained with others: all of it is done
     error       worker      type, message, traceback
     job         controller  of a sweep: number, folder, config
     tags        controller  tags

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.tracking.journal import NAME as JOURNAL
-from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, sync
+from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, read, sync
 from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, WARNING
+from primer.tracking.thinning import extremes, stride_of, thinned
 
 if TYPE_CHECKING:
     from primer.tracking.store import Store
@@ -30,6 +31,7 @@ ARTIFACTS = (
     "traceback.txt",
 )
 RECEIPT = "mlflow.json"
+LONG = "train/loss"  # the curve that has a point a step
 
 
 def id_of(folder: Path) -> str | None:
@@ -76,6 +78,7 @@ class Shipment:
         self._id = self.experiment_id = ""
         self._last_step = 0
         self._has_jobs = False
+        self._stride: int | None = None
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
@@ -148,7 +151,7 @@ class Shipment:
         points = [record for record in records if record["kind"] == "points"]
         if points:
             self._last_step = points[-1]["steps"][-1]
-            self._store.log_points(self.run_id, points)
+            self._store.log_points(self.run_id, self._kept(points))
         for record in records:
             tags = _tags_of(record)
             if tags:
@@ -163,9 +166,20 @@ class Shipment:
                 self._end(record)
         self._store.log_tags(self.run_id, {SHIPPED: str(self._follower.offset)})
 
+    def _kept(self, points: list[Record]) -> list[Record]:
+        """The points that MLflow gets."""
+        if self._stride is None:
+            self._stride = stride_of(Follower(self.folder).new())
+        if self._stride == 1:
+            return points
+        long = [record for record in points if record["key"] == LONG]
+        return [record for record in points if record["key"] != LONG] + thinned(long, self._stride)
+
     def _end(self, record: Record) -> None:
         assert self._store
         assert self.run_id
+        if self._stride not in (None, 1):
+            self._store.log_points(self.run_id, extremes(read(self.folder), LONG))
         artifacts = [self.folder / name for name in ARTIFACTS]
         if record["error"]:
             artifacts.append(self.folder / "worker.log")
@@ -180,7 +194,8 @@ class Shipment:
 def _tags_of(record: Record) -> dict[str, Any]:
     """What a record says about the run as a whole."""
     if record["kind"] == "start":
-        return {f"primer.{name}": str(record[name]) for name in ("num_params", "device", "num_threads")}
+        names = ("num_params", "device", "num_threads", "num_fused")
+        return {f"primer.{name}": str(record[name]) for name in names if name in record}
     if record["kind"] == "warning":
         return {WARNING: record["message"]}
     if record["kind"] in ("resume", "tags"):
