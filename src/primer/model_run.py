@@ -75,7 +75,7 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
         store.fetch(run_id, "environment.json", Path(place))
         if config_file is None:
             raise UsageError(f"{run_id}: has no config.yaml; it is no run of primer's, or did not end")
-        tracking = {"uri": None, "experiment": store.experiment_of(run_id), "log_model": True}
+        tracking = {"uri": None, "experiment": store.experiment_of(run_id), "log_model": True, "points": 1000}
         config = read_foreign(config_file.read_text(errors="replace"), tracking, trust=trust)
         environment = read_environment(Path(place))
     num_threads, num_fused = (_count(tags.get(f"primer.{name}", "")) for name in ("num_threads", "num_fused"))
