@@ -61,7 +61,9 @@ MAY_IMPORT = {
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",
-    "cli": "errors config tracking result run reproduce sync doctor summary completion sweep compare verify",
+    "output": "",
+    "cli": "errors output config tracking result run reproduce sync doctor summary completion sweep "
+    "compare verify",
     "__init__": "errors result run reproduce sweep sync doctor",
     "__main__": "cli",
 }

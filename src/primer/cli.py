@@ -9,6 +9,7 @@ import click
 
 from primer.completion import SCRIPTS, complete_override
 from primer.errors import PrimerError, Stopped, SweepError
+from primer.output import endure
 
 if TYPE_CHECKING:
     from primer.result import RunResult
@@ -21,6 +22,7 @@ class Main(click.Group):
     """Errors end in one or two lines and their exit code, no traceback; a command returns its exit code."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
+        endure()
         try:
             sys.exit(super().main(*args, **options | {"standalone_mode": False}))
         except click.exceptions.NoArgsIsHelpError as error:

@@ -16,7 +16,7 @@ from primer.tracking.trouble import asking
 
 def run_folders(root: Path | None = None) -> list[Path]:
     """All run folders below the working directory's `outputs`, oldest first, a sweep before its jobs."""
-    folders = _top_folders(root)
+    folders = [folder for folder in _top_folders(root) if (folder / NAME).stat().st_size]  # it was begun
     return [folder for top in folders for folder in (top, *_jobs_of(top))]
 
 

@@ -17,7 +17,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from runs import primer
-from sweeping import QUICK, environment, sweep_folders, sweep_in, with_faulty_net
+from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 from primer.sweep.gpus import visible_gpus
 
@@ -166,6 +166,8 @@ WRONG = {
     "hydra.sweep.subdir=${nope}": "Interpolation key 'nope' not found",
     "+hydra.callbacks.mine._target_=typo.X": "typo.X",
     "activation=gelu,silu": "activation: is given twice",
+    "activation=gelu": "activation: is given twice",
+    "+hydra.callbacks.mine.target=typo.X": "hydra.callbacks.mine: expected _target_",
 }
 
 
@@ -257,6 +259,14 @@ def test_two_sweeps_begun_at_once_share_nothing(tmp_path: Path) -> None:
     assert [run.info.status for run in runs] == ["FINISHED"] * 6
     assert len({run.data.tags.get("mlflow.parentRunId") for run in runs}) == 3
     assert primer("sync", cwd=tmp_path).stdout.splitlines() == ["6 of 6 runs are in MLflow, whole"]
+
+
+def test_who_reads_the_output_may_go_away(begin: Begin, tmp_path: Path) -> None:
+    process = begin(with_faulty_net(tmp_path), "train", "-m", *QUICK, "seed=0,1", "tracking=off")
+    assert process.stdout
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert len(list(tmp_path.glob("outputs/*/*/*/curves.parquet"))) == 2
 
 
 def test_a_job_that_can_not_be_begun_costs_itself_alone(sweep: Sweep) -> None:

@@ -67,6 +67,9 @@ class Multirun:
         name = self._config.name  # without those that are swept
         self.name = None if name is None else str(name)
         self.environment = {str(key): str(value) for key, value in self._config.hydra.job.env_set.items()}
+        for name, node in (self._config.hydra.callbacks or {}).items():
+            if "_target_" not in (node or {}):
+                raise ConfigError(f"hydra.callbacks.{name}: expected _target_, the class of the callback")
         with _in_our_words():
             self._callbacks = _callbacks(self._config)
         self._check_space()
@@ -237,16 +240,17 @@ def _callbacks(config: DictConfig) -> Any:
 
 def _swept(overrides: Sequence[str]) -> list[str]:
     """The keys that several values are given for."""
-    keys = []
+    keys, every = [], []
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
         except (HydraException, RecursionError):
             compose([text])  # which says what is wrong with it
             raise ConfigError(f"{shown(text)}: can't be read") from None
+        every.append(override.key_or_group)
         if override.is_sweep_override():
             keys.append(override.key_or_group)
-    twice = [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    twice = [key for key in dict.fromkeys(keys) if every.count(key) > 1]
     if twice:
         raise ConfigError(f"{twice[0]}: is given twice; expected all of its values at once")
     return keys

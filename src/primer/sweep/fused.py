@@ -25,6 +25,7 @@ from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Follower, Record, first_record, last_attempt, last_record, read
+from primer.tracking.shipment import Shipment
 
 TOGETHER = "together"  # in a journal's first record, of its job: the numbers of the jobs it trains with
 Start = Callable[[list[Path], list[dict[str, str]], list[int]], Worker]
@@ -38,72 +39,86 @@ class TileMeans:
     courier: Courier | None
     stop: JobStop
     hear: Callable[[Job, Iterable[Record]], None]
+    begin: Callable[[Job], None]
     start: Start
     configs: list[dict[str, Any]] = field(default_factory=list)
     locks: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._others = [(job, Follower(job.folder)) for job in self.jobs[1:]]
+        self._shipments: dict[int, Shipment | None] = {}
 
     def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
         """The process that trains them all."""
+        for _, follower in self._others:
+            for _ in follower.new():
+                pass  # of earlier attempts
         every = [secrets_of(config) for config in self.configs]
         return self.start([job.folder for job in self.jobs], every, self.locks)
 
     def show(self, records: Iterable[Record]) -> None:
         """Show what is new in their journals."""
-        self.hear(self.jobs[0], records)
+        self._tell(self.jobs[0], records)
         for job, follower in self._others:
-            self.hear(job, follower.new())
+            self._tell(job, follower.new())
+
+    def _tell(self, job: Job, records: Iterable[Record]) -> None:
+        """Of a job nothing, before it trains: it may turn out that it can't with the others."""
+        new = list(records)
+        if any(record["kind"] == "start" for record in new):
+            self.begin(job)
+            self.shipment_of(job)
+        if job.number in self._shipments:
+            self.hear(job, new)
+
+    def shipment_of(self, job: Job) -> Shipment | None:
+        """What ships the job's journal, from now on."""
+        if job.number not in self._shipments:
+            self._shipments[job.number] = self.courier.add(job.folder) if self.courier else None
+        return self._shipments[job.number]
 
     def judged(self, ending: Ending) -> Ending:
         """The tile's own reason, where it was stopped alone."""
         return self.stop.alone or ending
 
 
-def run_tile(
-    means: TileMeans, origin: Callable[[Job], dict[str, Any]], begin: Callable[[Job], None]
-) -> dict[int, RunResult] | str:
+def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult] | str:
     """Begin jobs, or go on with them, and have them trained as one; what each came to, by number.
 
-    Or why that can't be: then each is begun, and can go on alone. `origin` is what a job's journal says of
-    the sweep; `begin` is called once its folder is there.
+    Or why that can't be: then nothing was begun, and each can be trained alone. `origin` is what a job's
+    journal says of the sweep.
     """
     started_at = time.monotonic()
+    new = {job.number: job for job in means.jobs if not is_begun(job)}
     together = [job.number for job in means.jobs]
     with ExitStack() as closing:
         try:
             for job in means.jobs:
-                config, is_new = with_secrets(job.config, ()), not is_begun(job)
-                if is_new:
+                config = with_secrets(job.config, ())
+                if job.number in new:
                     shutil.rmtree(job.folder, ignore_errors=True)
                     job.folder.mkdir(parents=True)
                 means.locks.append(closing.enter_context(held(job.folder, within_s=LOCK_WITHIN_S)))
                 means.configs.append(config)
-                if is_new:
+                if job.number in new:
                     write_header(job.folder, config, job=origin(job) | {TOGETHER: together})
                 else:
                     begin_again(job.folder, config)
-                begin(job)
         except (OSError, RunError, UsageError) as error:
+            _leave(new.values())
             return f"one can't be begun: {error}"
         first = means.jobs[0].folder
-        for job in means.jobs[1:]:
-            log = job.folder / "worker.log"
-            if not log.exists():
-                log.symlink_to(os.path.relpath(first / "worker.log", job.folder))
-        shipments = [means.courier.add(job.folder) if means.courier else None for job in means.jobs]
         exit_code = train_in_worker(first, {}, means.locks[0], means.stop, means.courier, means)
         if exit_code == os.EX_UNAVAILABLE:
-            for shipment in shipments:
-                if shipment:
-                    shipment.has_arrived = True  # each ships anew, alone
-            return _reason(first)
+            reason = _reason(first)
+            _leave(new.values())
+            return reason
         results = {}
-        for job, config, shipment in zip(means.jobs, means.configs, shipments, strict=True):
+        for job, config in zip(means.jobs, means.configs, strict=True):
             ending = _ending(job.folder, exit_code, means)
+            duration_s, shipment = time.monotonic() - started_at, means.shipment_of(job)
             results[job.number] = conclude(
-                job.folder, config, ending, time.monotonic() - started_at, shipment, has_picture=False
+                job.folder, config, ending, duration_s, shipment, has_picture=False
             )
         return results
 
@@ -118,6 +133,12 @@ def together(jobs: Sequence[Job]) -> list[list[Job]]:
         key = (job.number,) if end.get("status") == "FAILED" else tuple(number_of_those) or (job.number,)
         groups.setdefault(key, []).append(job)
     return list(groups.values())
+
+
+def _leave(jobs: Iterable[Job]) -> None:
+    """Leave nothing of jobs of which nothing was begun."""
+    for job in jobs:
+        shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def _reason(folder: Path) -> str:

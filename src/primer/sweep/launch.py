@@ -12,7 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from primer.config import Composer
-from primer.errors import ConfigError, RunError, UsageError
+from primer.errors import ConfigError, RunError, Stopped, UsageError
 from primer.finding import sweep_folders
 from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
@@ -62,9 +62,11 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
         with held(folder):
             try:
                 return Launch(asked, folder, stop).run()
-            except BaseException:
+            except BaseException as error:
                 if first_record(folder) is None:  # no job has begun
                     discard(folder)
+                    if isinstance(error, Stopped):
+                        print("primer: stopped before the first job; nothing is left of it", file=sys.stderr)
                 raise
 
 

@@ -54,8 +54,8 @@ class LocalBackend:
         """Train jobs in one process; what each came to, or why they can't be trained as one."""
         tile.stop.begin()
         start = self._start(tile.slot, tile.environment)
-        means = TileMeans(list(tile.jobs), tile.courier, tile.stop, hear, start)
-        return run_tile(means, lambda job: ledger.origin_of(tile.sweep, job.number), tile.begin)
+        means = TileMeans(list(tile.jobs), tile.courier, tile.stop, hear, tile.begin, start)
+        return run_tile(means, lambda job: ledger.origin_of(tile.sweep, job.number))
 
     def _start(self, slot: Slot, more: dict[str, str]) -> Start:
         variables = environment() | more

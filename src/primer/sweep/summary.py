@@ -15,12 +15,16 @@ from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import best_of, objective
 
+WIDTHS = {"status": len("FINISHED")}
+UNLIMITED = 10_000  # columns of a file
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
 
 def show_sweep(result: SweepResult) -> None:
     """Print the end of a sweep to standard output."""
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = UNLIMITED
     jobs = ledger.jobs_in(result.folder)
     if jobs:
         console.print(_table(jobs, result.jobs))
@@ -54,8 +58,14 @@ def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     metric = jobs[0].config["monitor"]
     for column in ("job", "name", "status", "seconds", metric):
-        is_number = column in ("job", "seconds", metric)
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+        is_number, width = column in ("job", "seconds", metric), WIDTHS.get(column, len(column))
+        gives_way = column == "name"
+        table.add_column(
+            column,
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            min_width=None if gives_way else width,
+        )
     for job, result in zip(jobs, results, strict=True):
         name = Text(job.config["name"])
         if result is None:
@@ -72,5 +82,6 @@ def _failures(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Iterato
     """What failed of what, and where it is told at length."""
     for job, result in zip(jobs, results, strict=True):
         if result is not None and result.error:
-            log = relative(result.folder / "worker.log")
-            yield f"job {job.number}  {result.status}: {result.error}  ({log})"
+            logs = [result.folder / name for name in ("worker.log", "traceback.txt")]
+            where = next((f"  ({relative(log)})" for log in logs if log.exists()), "")
+            yield f"job {job.number}  {result.status}: {result.error}{where}"

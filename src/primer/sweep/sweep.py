@@ -49,6 +49,9 @@ class _Told:
         self._table, self._hooks = table, hooks
         self._begun: dict[int, Any] = {}
 
+    def say(self, line: str) -> None:
+        self._table.say(line)
+
     def begin(self, job: Job) -> None:
         if job.number not in self._begun:  # a retry is the same job
             self._table.begin(job)
@@ -112,7 +115,7 @@ class Sweep:
         found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
         if isinstance(found, str):
             names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
-            print(f"primer: {names} train alone: {found}", file=sys.stderr)
+            told.say(f"plan    alone: {names}: {found}")
             found = {}
         for job in tile.jobs:
             result = found.get(job.number)
@@ -212,6 +215,7 @@ def best_of(results: Iterable[RunResult | None], config: dict[str, Any]) -> tupl
         if result is not None
         and result.outcome == "FINISHED"
         and (value := objective(result.metrics, config)) is not None
+        and not math.isnan(value)
     ]
     return min(found, key=lambda pair: rank(config["monitor"], pair[1]), default=None)
 

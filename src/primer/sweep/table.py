@@ -81,6 +81,11 @@ class SweepTable:
                 line += f" in {result.duration_s:.1f} s  {row.name}{shown if not result.error else ''}"
                 self._print(f"{line}  {result.error}" if result.error else line)
 
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        with self._lock:
+            self._print(line)
+
     def _print(self, line: str) -> None:
         if self._live:
             self._live.console.print(line, highlight=False, markup=False)

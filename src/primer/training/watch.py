@@ -19,8 +19,7 @@ BEST = "best.ckpt"
 class Watch(Callback):
     """Keeps the best weights in memory, and on the disk as `best.ckpt` from each checkpoint on.
 
-    Stops the run after `patience` validations in a row that were no better than the best, or at one that
-    is not finite; null: never.
+    Stops the run after `patience` validations in a row that were no better than the best; None: never.
     """
 
     def __init__(self, folder: Path, *, monitor: str, patience: int | None) -> None:
@@ -52,8 +51,7 @@ class Watch(Callback):
             self._weights = {name: weight.detach().clone() for name, weight in weights.items()}
         else:
             self.num_worse += 1
-        if self.patience is not None:
-            self.is_over = self.num_worse >= self.patience or not math.isfinite(value)
+        self.is_over = self.patience is not None and self.num_worse >= self.patience
 
     def _is_better(self, value: float) -> bool:
         if self.best is None or math.isnan(self.best):
