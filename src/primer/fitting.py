@@ -14,6 +14,7 @@ from primer.parts import (
     fixed_length_of,
     keep_model,
     make_module,
+    model_saver,
     recorder_of,
     timetable_of,
     trainer_of,
@@ -60,7 +61,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
         trainer.test(module, Whole(dataset.test, can_be_cut=can_be_cut), verbose=False)
     recorder.write_summary()
     if config["tracking"].get("log_model"):
-        keep_model(folder, module.net, dataset, journal)
+        keep_model(model_saver(), folder, module.net, dataset, journal)
         stop.obey()  # where somebody else's `except:` swallowed it
 
 

@@ -7,7 +7,7 @@ import shutil
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Callback, Trainer
@@ -31,6 +31,9 @@ from primer.training.resumption import Resumption
 from primer.training.timetable import Timetable
 from primer.training.trainer import make_trainer
 from primer.training.watch import Watch
+
+if TYPE_CHECKING:
+    from primer.tracking.model import ModelSaver
 
 Config = dict[str, Any]
 # torch's way to the same bits in fewer calls; measured: 29 to 16 microseconds for SGD
@@ -82,13 +85,18 @@ def trainer_of(config: Config, folder: Path, callbacks: Sequence[Callback], *, n
     return make_trainer(folder, list(callbacks), num_legs=num_legs, deterministic=deterministic, **options)
 
 
-def keep_model(folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:
-    """Save the net as a model; one that torch can't export costs a warning, not the run."""
-    from primer.tracking.model import save_model  # imports MLflow: 1.4 s
+def model_saver() -> ModelSaver:
+    """What saves nets as models."""
+    from primer.tracking.model import ModelSaver  # imports MLflow: 1.4 s
 
+    return ModelSaver()
+
+
+def keep_model(saver: ModelSaver, folder: Path, net: nn.Module, dataset: Dataset, journal: Journal) -> None:
+    """Save the net as a model; one that torch can't export costs a warning, not the run."""
     shutil.rmtree(folder / "model", ignore_errors=True)  # of an earlier attempt
     try:
-        save_model(folder / "model", net, dataset)
+        saver.save(folder / "model", net, dataset)
     except Exception as error:
         traceback.print_exc()
         reason = (str(error).splitlines() or [""])[0]

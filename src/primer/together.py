@@ -17,6 +17,7 @@ from primer.parts import (
     fixed_length_of,
     keep_model,
     make_module,
+    model_saver,
     recorder_of,
     timetable_of,
     trainer_of,
@@ -102,11 +103,13 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
 
 def _end(runs: list[Run], members: list[Member], stop: StopSignal) -> None:
     """The last of each run: its summary, and its model."""
+    saver = None
     for run, member in zip(runs, members, strict=True):
         if member.error is None:
             member.recorder.write_summary()
             if run.config["tracking"].get("log_model"):
-                keep_model(run.folder, member.module.net, run.dataset, run.journal)
+                saver = saver or model_saver()
+                keep_model(saver, run.folder, member.module.net, run.dataset, run.journal)
                 stop.obey()
             run.journal.write("done")
         run.has_ended = True
