@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import yaml
+from bench_sweep import bench_sweep
 
 from primer.config import compose
 from primer.tracking.journal import read
@@ -157,5 +158,6 @@ def peak_bytes(*arguments: str) -> int:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["loop", "table", "recording"])
-    {"loop": bench_loop, "table": bench_table, "recording": bench_recording}[parser.parse_args().what]()
+    benches = {"loop": bench_loop, "table": bench_table, "recording": bench_recording, "sweep": bench_sweep}
+    parser.add_argument("what", choices=list(benches))
+    benches[parser.parse_args().what]()

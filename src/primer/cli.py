@@ -69,14 +69,22 @@ def _show_help(context: click.Context, option: click.Parameter, is_asked: bool) 
 @click.option("--config-dir", type=click.Path(), is_eager=True, help="A folder of your own options.")
 @click.option("--cfg", type=click.Choice(["job"]), help="Print the whole config and stop.")
 @click.option("--debug", is_flag=True, help="Train in this process, for breakpoints.")
+@click.option("--dry-run", is_flag=True, help="Of a sweep: print the plan and stop.")
 @click.option("-m", "--multirun", is_flag=True, help="A sweep: a run for each combination of values.")
 @click.option("-h", "--help", is_flag=True, is_eager=True, expose_value=False, callback=_show_help)
 def train(
-    overrides: tuple[str, ...], config_dir: str | None, cfg: str | None, debug: bool, multirun: bool
+    overrides: tuple[str, ...],
+    config_dir: str | None,
+    cfg: str | None,
+    debug: bool,
+    dry_run: bool,
+    multirun: bool,
 ) -> int:
     """Train one run, or with -m a sweep of them."""
     if multirun:
-        return _train_many(overrides, config_dir, debug=debug, cfg=cfg)
+        return _train_many(overrides, config_dir, debug=debug, cfg=cfg, is_dry=dry_run)
+    if dry_run:
+        raise click.UsageError("--dry-run is for a sweep; expected -m, or --cfg job for one run")
     from primer.config import compose
 
     config = compose(overrides, config_dir=config_dir)
@@ -90,11 +98,17 @@ def train(
     return _told(run(config, debug=debug))
 
 
-def _train_many(overrides: tuple[str, ...], config_dir: str | None, *, debug: bool, cfg: str | None) -> int:
+def _train_many(
+    overrides: tuple[str, ...], config_dir: str | None, *, debug: bool, cfg: str | None, is_dry: bool
+) -> int:
     if debug or cfg:
         raise click.UsageError(f"{'--debug' if debug else '--cfg'} is for one run; expected no -m")
-    from primer.sweep.launch import sweep
+    from primer.sweep.launch import dry_run, sweep
 
+    if is_dry:
+        for line in dry_run(*overrides, config_dir=config_dir):
+            click.echo(line)
+        return 0
     return _told(sweep(*overrides, config_dir=config_dir))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -68,6 +69,33 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> SweepResult:
                     if isinstance(error, Stopped):
                         print("primer: stopped before the first job; nothing is left of it", file=sys.stderr)
                 raise
+
+
+def dry_run(*overrides: str, config_dir: str | Path | None = None) -> list[str]:
+    """The plan of a sweep in lines, as `primer train -m --dry-run OVERRIDES` prints it; nothing is begun.
+
+    >>> dry_run("seed=range(4)", "optimizer=sgd,adam")  # doctest: +SKIP
+    ['8 jobs', '4 runs train as one, in 2 processes: optimizer=sgd', ...]
+    """
+    from primer.config.multirun import Multirun
+
+    asked, lines = Multirun(overrides, config_dir=config_dir), list[str]()
+    with tempfile.TemporaryDirectory() as place:
+        asked.place(Path(place))
+        launch = Launch(asked, Path(place), StopSignal())
+
+        def tell(batch: Sequence[Sequence[str]], first: int) -> list[float]:
+            jobs = launch.plan(batch, first)
+            tiles = launch.tiles(jobs, need_gpus=any(need_gpu(job.config) for job in jobs))
+            lines.extend([f"{len(jobs)} jobs", *told(tiles, asked.keys)])
+            raise _Over
+
+        def tell_search(words: Sequence[str]) -> None:
+            lines.append("a search proposes its jobs one by one, and each trains alone")
+
+        with suppress(_Over):
+            asked.sweep(tell, tell_search, Path(place))
+    return lines
 
 
 def _create(asked: Multirun) -> Path:
@@ -136,12 +164,12 @@ class Launch:
 
     def _run(self, jobs: list[Job]) -> dict[int, RunResult]:
         need_gpus = any(need_gpu(job.config) for job in jobs)
-        tiles = self._tiles(jobs, need_gpus=need_gpus)
-        for line in told(tiles) if any(len(tile.jobs) > 1 for tile in tiles) else ():
+        tiles = self.tiles(jobs, need_gpus=need_gpus)
+        for line in told(tiles, self._asked.keys) if any(len(tile.jobs) > 1 for tile in tiles) else ():
             print(f"plan    {line}", flush=True)
         return self._sweep.run(tiles, len(jobs), len(tiles), hooks_of(self._asked), need_gpus=need_gpus)
 
-    def _tiles(self, jobs: list[Job], *, need_gpus: bool) -> list[Tile]:
+    def tiles(self, jobs: list[Job], *, need_gpus: bool) -> list[Tile]:
         """Jobs as they are trained: together where that can be, on this machine."""
         settings = self._asked.settings
         if settings.get("fuse", "off") == "off":
@@ -153,11 +181,12 @@ class Launch:
         tiles = tiles_of(new, num_slots=num_slots, max_fused=settings["max_fused"])
         return [*(Tile(tuple(group), "goes on where it was") for group in together(begun)), *tiles]
 
-    def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
+    def plan(self, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+        """The jobs of a batch, checked."""
         asked = self._asked
         if not batch:
             raise ConfigError(f"{', '.join(asked.keys)}: there is no value, and so no job")
-        jobs = plan(
+        return plan(
             batch,
             first=first,
             folder=self._folder,
@@ -165,6 +194,9 @@ class Launch:
             switched=asked.keys,
             composer=Composer(asked.config_dir),
         )
+
+    def _launch(self, batch: Sequence[Sequence[str]], first: int) -> list[float]:
+        jobs = self.plan(batch, first)
         num_same = len(jobs) - len({job.identity for job in jobs})
         if num_same:
             print(f"primer: {num_same} of {len(jobs)} jobs ask for what another one does", file=sys.stderr)
@@ -178,7 +210,7 @@ class Launch:
         results = self._run(left) if left else {}
         self._results |= results
         has_failed = any(result.status != "FINISHED" for result in results.values())
-        if self._stop.received or (has_failed and asked.settings["on_failure"] == "stop"):
+        if self._stop.received or (has_failed and self._asked.settings["on_failure"] == "stop"):
             raise _Over
         return [value_of((self._ended | results)[job.number], job.config) for job in jobs]
 

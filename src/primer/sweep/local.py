@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,17 @@ class LocalBackend:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self._settings = settings
-        self._places: list[str] = []
 
     def open(self) -> None:
         """Share out the GPUs, and start the process that workers are forked from."""
-        asked = self._settings["gpus"]
-        self._places = shared_out(visible_gpus() if asked is None else asked, self._settings["gpus_per_job"])
+        _ = self._places  # said now, if that can't be
         warm_up()
+
+    @cached_property
+    def _places(self) -> list[str]:
+        """What each of the jobs that run at once sees of the GPUs."""
+        asked = self._settings["gpus"]
+        return shared_out(visible_gpus() if asked is None else asked, self._settings["gpus_per_job"])
 
     def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
         """One for each place on a GPU, else for each CPU; fewer where fewer workers are asked for."""

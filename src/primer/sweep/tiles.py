@@ -68,16 +68,31 @@ def _key(config: dict[str, Any]) -> str:
     return json.dumps(seedless, sort_keys=True)
 
 
-def told(tiles: Sequence[Tile]) -> list[str]:
-    """The plan in lines: how many runs train as one, and why others train alone.
+def told(tiles: Sequence[Tile], keys: Sequence[str]) -> list[str]:
+    """The plan in lines: how many runs train as one, told apart by the `keys` swept, and why others do not.
 
-    >>> told([])
+    >>> told([], keys=["seed"])
     []
     """
-    fused = [tile for tile in tiles if len(tile.jobs) > 1]
-    lines = []
-    for size, num in sorted(Counter(len(tile.jobs) for tile in fused).items(), reverse=True):
-        lines.append(f"{num} x {size} runs train as one" if num > 1 else f"{size} runs train as one")
+    groups: dict[str, list[int]] = {}
+    for tile in tiles:
+        if len(tile.jobs) > 1:
+            groups.setdefault(_shape(tile.jobs[0].config, keys), []).append(len(tile.jobs))
+    lines = [_line(sizes, shape) for shape, sizes in groups.items()]
     reasons = Counter(tile.alone or "no other run has its shape" for tile in tiles if len(tile.jobs) == 1)
-    lines += [f"{num} alone: {reason}" for reason, num in reasons.items()]
-    return lines
+    return lines + [f"{num} alone: {reason}" for reason, num in reasons.items()]
+
+
+def _line(sizes: list[int], shape: str) -> str:
+    parts = f", in {len(sizes)} processes" if len(sizes) > 1 else ""
+    return f"{sum(sizes)} runs train as one{parts}{': ' if shape else ''}{shape}"
+
+
+def _shape(config: dict[str, Any], keys: Sequence[str]) -> str:
+    """What of the keys swept makes the shape of a run: not its seed, not a number of its optimizer."""
+    words = []
+    for text in config["typed"]["overrides"]:
+        key = text.lstrip("+~").partition("=")[0]
+        if key in keys and key != "seed" and not key.startswith(("optimizer.", "scheduler.")):
+            words.append(text)
+    return " ".join(words)
