@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,17 +40,17 @@ def main(
     config_path: Path,
     secrets: dict[str, str] | None = None,
     *,
-    parent: int | None = None,
+    is_orphaned: Callable[[], bool] = lambda: False,
     is_foreground: bool = False,
 ) -> int:
     """Train what the config names, its secrets put back, and return the exit code; never raises.
 
-    Stops when the process `parent` is gone.
+    Stops when its controller is gone, which `is_orphaned` says.
     """
     folder = config_path.parent
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
-    with Journal(folder) as journal, Heartbeat(journal, parent=parent):
+    with Journal(folder) as journal, Heartbeat(journal, is_orphaned):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
                 config = restored(yaml.safe_load(config_path.read_text()), secrets or {})
@@ -60,7 +60,12 @@ def main(
     return 0
 
 
-def main_together(folders: Sequence[Path], secrets: Sequence[dict[str, str]], *, parent: int | None) -> int:
+def main_together(
+    folders: Sequence[Path],
+    secrets: Sequence[dict[str, str]],
+    *,
+    is_orphaned: Callable[[], bool] = lambda: False,
+) -> int:
     """Train the runs of these folders as one, and return the exit code; never raises.
 
     A run that has come to its end has a record that says so: `done`, or `error`. Exit code 69: they can't be
@@ -68,7 +73,7 @@ def main_together(folders: Sequence[Path], secrets: Sequence[dict[str, str]], *,
     """
     with ExitStack() as closing:
         journals = [closing.enter_context(Journal(folder)) for folder in folders]
-        closing.enter_context(Heartbeat(journals[0], parent=parent))
+        closing.enter_context(Heartbeat(journals[0], is_orphaned))
         runs: list[Run] = []
         try:
             with StopSignal() as stop:
@@ -161,5 +166,9 @@ def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:
 if __name__ == "__main__":
     secrets, parent = (os.environ.pop(name, None) for name in ("PRIMER_SECRETS", "PRIMER_PARENT"))
     raise SystemExit(
-        main(Path(sys.argv[1]), json.loads(secrets or "{}"), parent=int(parent) if parent else None)
+        main(
+            Path(sys.argv[1]),
+            json.loads(secrets or "{}"),
+            is_orphaned=lambda: parent is not None and os.getppid() != int(parent),
+        )
     )

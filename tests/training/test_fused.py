@@ -72,7 +72,7 @@ def _train(folders: Sequence[Path], kill_at: int | None) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         FusedModule._take_step = step_or_die  # type: ignore[method-assign, assignment]
-    sys.exit(worker.main_together(folders, [{}] * len(folders), parent=None))
+    sys.exit(worker.main_together(folders, [{}] * len(folders)))
 
 
 def alone(folder: Path, *overrides: str) -> Path:

@@ -134,9 +134,14 @@ def _train(
     from primer import worker
 
     torch.set_num_threads(num_threads)  # what a run takes that does not say
-    parent, controller = os.getppid(), multiprocessing.parent_process()
-    if controller is None or not controller.is_alive():
-        sys.exit(os.EX_TEMPFAIL)  # killed since it asked; `parent`, too, may be somebody else by now
+    controller = multiprocessing.parent_process()
+    assert controller  # who asked, though it was the fork server that forked; which lives as long as we do
+
+    def is_orphaned() -> bool:
+        return not controller.is_alive()
+
+    if is_orphaned():
+        sys.exit(os.EX_TEMPFAIL)  # killed since it asked
     if len(folders) > 1:
-        sys.exit(worker.main_together(folders, secrets, parent=parent))
-    sys.exit(worker.main(folders[0] / "config.yaml", secrets[0], parent=parent))
+        sys.exit(worker.main_together(folders, secrets, is_orphaned=is_orphaned))
+    sys.exit(worker.main(folders[0] / "config.yaml", secrets[0], is_orphaned=is_orphaned))

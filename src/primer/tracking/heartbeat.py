@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,20 +19,20 @@ BEAT_EVERY_S = 5.0  # chosen: bounds what the end of the machine can cost
 class Heartbeat(threading.Thread):
     """Syncs a journal every few seconds, off the training thread.
 
-    With a `parent`, asks this process to stop once that is gone: a worker whose controller was killed would
-    train on with nobody to say how it ended.
+    Asks this process to stop once it `is_orphaned`: a worker whose controller was killed would train on with
+    nobody to say how it ended.
     """
 
-    def __init__(self, journal: Journal, *, parent: int | None) -> None:
+    def __init__(self, journal: Journal, is_orphaned: Callable[[], bool]) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._journal = journal
-        self._parent = parent
+        self._is_orphaned = is_orphaned
         self._is_over = threading.Event()
 
     def run(self) -> None:
         beat_at = time.monotonic()
         while not self._is_over.wait(1.0):
-            if self._parent and os.getppid() != self._parent:
+            if self._is_orphaned():
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
             if time.monotonic() - beat_at >= BEAT_EVERY_S:
