@@ -59,34 +59,22 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     Raises CantFuse, before anything is written, where they can't be trained as one.
     """
     runs.sort(key=_settings)
-    config, dataset, timetable = (
-        runs[0].config,
-        runs[0].dataset,
-        timetable_of(runs[0].config, runs[0].dataset),
-    )
     _check_sizes(runs)
+    config, dataset = runs[0].config, runs[0].dataset
+    timetable = timetable_of(config, dataset)
     begins = _begins(runs, timetable)
     step = min((begin.step for begin in begins if not begin.is_over), default=timetable.num_steps)
     members = [_member(run, begin) for run, begin in zip(runs, begins, strict=True)]
-    num_params = sum(parameter.numel() for parameter in members[0].module.parameters())
-    asked = config["accelerator"]["num_threads"]
-    num_threads = use_threads(asked, num_params=num_params, batch_size=config["batch_size"])
-    batches, has_val = _train_batches(runs), dataset.val is not None
-    legs = Legs(batches.after, timetable, step=step, has_val=has_val)
+    facts = {"num_steps": timetable.num_steps, "step": step, **_threads(config, members[0])}
+    batches = _train_batches(runs)
+    legs = Legs(batches.after, timetable, step=step, has_val=dataset.val is not None)
     trainer = trainer_of(config, runs[0].folder, [], num_legs=legs.num_left)
     for member in members:
         trainer.precision_plugin.convert_module(member.module)
-    earlier = _go_on(members, begins)
-    stack = Stack([member.module for member in members], _spans(runs), earlier)
+    stack = Stack([member.module for member in members], _spans(runs), _go_on(members, begins))
     fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop), step=step)
     batches.place(on_its_device(trainer))
     check_fusible(stack, next(batches.after(0)))
-    facts = {
-        "num_steps": timetable.num_steps,
-        "num_threads": num_threads,
-        "step": step,
-        "num_params": num_params,
-    }
     for run in runs:
         run.journal.write("data", **run.facts)
         run.journal.write("start", **facts, device=str(trainer.strategy.root_device), num_fused=len(runs))
@@ -99,6 +87,14 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     if dataset.test is not None:
         trainer.test(fused, _whole([run.dataset.test for run in runs], members[0]), verbose=False)
     _end(runs, members, stop)
+
+
+def _threads(config: Config, member: Member) -> dict[str, int]:
+    """Set the CPU threads that a net of this size takes; what is to be told of both."""
+    num_params = sum(parameter.numel() for parameter in member.module.parameters())
+    asked = config["accelerator"]["num_threads"]
+    num_threads = use_threads(asked, num_params=num_params, batch_size=config["batch_size"])
+    return {"num_params": num_params, "num_threads": num_threads}
 
 
 def _end(runs: list[Run], members: list[Member], stop: StopSignal) -> None:
