@@ -180,7 +180,7 @@ def test_a_copy_and_another_place_and_an_empty_journal_are_refused(
         with pytest.raises(UsageError, match="is a copy of"):
             primer_api.resume(str(copy), "max_epochs=9")
         (copy / "journal").write_bytes(b"")
-        with pytest.raises(UsageError, match="does not begin with the run"):
+        with pytest.raises(UsageError, match="nothing was begun there"):
             primer_api.resume(str(copy), "max_epochs=9")
     finally:
         shutil.rmtree(copy)

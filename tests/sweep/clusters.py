@@ -47,7 +47,8 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 def ray_cluster() -> Iterator[dict[str, str]]:
     """A Ray cluster of two nodes with a CPU each; gives the environment variables that lead to it."""
     port = free_port()
-    variables = environment() | {"RAY_USAGE_STATS_ENABLED": "0"}
+    # a token that an earlier cluster left in the home directory is asked for by servers, not sent by drivers
+    variables = environment() | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
     head = ["--head", f"--port={port}", "--include-dashboard=false"]
     nodes: list[subprocess.Popen[bytes]] = []
     try:
@@ -58,20 +59,20 @@ def ray_cluster() -> Iterator[dict[str, str]]:
                     command, env=os.environ | variables, stdout=subprocess.DEVNULL, start_new_session=True
                 )
             )
-            _wait_for_nodes(port, len(nodes))
+            _wait_for_nodes(port, len(nodes), os.environ | variables)
         yield variables | {"RAY_ADDRESS": f"127.0.0.1:{port}"}
     finally:
         _end(nodes[::-1])
 
 
-def _wait_for_nodes(port: int, number: int) -> None:
+def _wait_for_nodes(port: int, number: int, variables: dict[str, str]) -> None:
     """Wait until that many nodes have joined."""
     code = (
         f"import ray; ray.init('127.0.0.1:{port}', log_to_driver=False, logging_level=50); "
         f"raise SystemExit(sum(node['Alive'] for node in ray.nodes()) != {number})"
     )
     deadline = time.monotonic() + 120
-    while subprocess.run([sys.executable, "-c", code], capture_output=True).returncode:
+    while subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True).returncode:
         assert time.monotonic() < deadline
         time.sleep(0.2)
 

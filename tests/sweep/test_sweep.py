@@ -264,8 +264,10 @@ def test_two_sweeps_begun_at_once_share_nothing(tmp_path: Path) -> None:
 def test_who_reads_the_output_may_go_away(begin: Begin, tmp_path: Path) -> None:
     process = begin(with_faulty_net(tmp_path), "train", "-m", *QUICK, "seed=0,1", "tracking=off")
     assert process.stdout
+    assert process.stderr
     process.stdout.close()
     assert process.wait(timeout=120) == 0
+    process.stderr.close()
     assert len(list(tmp_path.glob("outputs/*/*/*/curves.parquet"))) == 2
 
 
