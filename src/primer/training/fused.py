@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from primer.training.checkpointer import Due
 from primer.training.member import Member
 from primer.training.recorder import now_ms
 from primer.training.stack import Stack
+from primer.training.stacked_metrics import Evaluation
 from primer.training.timetable import Timetable
 
 FLUSH_EVERY_S = 1.0  # chosen: a record a member, so less often than a run alone
@@ -41,6 +43,7 @@ class FusedModule(LightningModule):
         self._sums: list[Tensor] = []
         self._times: list[int] = []
         self._next_flush = 0.0
+        self._evaluation = Evaluation([member.module for member in members])
 
     def configure_optimizers(self) -> Any:
         self.stack.make_optimizers()
@@ -104,36 +107,36 @@ class FusedModule(LightningModule):
         self.members[number].save(self.stack.state_of(number))
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch, self._training())
+        self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
         self.flush()
+        found = self._evaluation.end()
         for number, member in self._training():
-            self.stack.put_weights(number)
-            member.module.end_evaluation("val")
-            member.validated()
+            member.module.step = self.step
+            member.module.evaluated = {f"val/{name}": value for name, value in found[number].items()}
+            member.validated(partial(self.stack.put_weights, number))
             if member.watch and member.watch.is_over:
                 self._save(number)
                 member.is_training = False
         self._after_step()
 
     def test_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch, self.finished())
+        self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
-        for _, member in self.finished():
-            member.module.end_evaluation("test")
-            member.recorder.write_all(member.module.evaluated)
+        found = self._evaluation.end()
+        for number, member in self.finished():
+            member.recorder.write_all({f"test/{name}": value for name, value in found[number].items()})
 
     def finished(self) -> list[tuple[int, Member]]:
         """The members that have not failed, and their numbers."""
         return [(number, member) for number, member in enumerate(self.members) if member.error is None]
 
-    def _evaluate(self, part: Part, members: list[tuple[int, Member]]) -> None:
+    def _evaluate(self, part: Part) -> None:
         x, y, num_rows = part
-        prediction = self.stack.evaluate(x)
-        for number, member in members:
-            member.module.take_prediction(prediction[number], y[number], num_rows)
+        prediction, losses = self.stack.evaluate(x, y, num_rows)
+        self._evaluation.take(prediction, y, losses)
 
 
 def _clip(gradients: list[Tensor], max_norm: float) -> None:

@@ -50,11 +50,14 @@ class Member:
         """
         self.module.step = step
         self._or_fail(lambda: self.recorder.record(step, times, losses, sums))
+        self.recorder.write()
 
-    def validated(self) -> None:
-        """Its module has been evaluated."""
+    def validated(self, put_weights: Callable[[], None]) -> None:
+        """Its module has been evaluated; `put_weights` brings it its weights as they are now."""
         self.recorder.take(self.module.evaluated)
         if self.watch:
+            if self.watch.is_better(self.module):
+                put_weights()
             self.watch.look(self.module)
 
     def save(self, optimizing: Optimizing) -> None:
@@ -64,6 +67,7 @@ class Member:
     def _save(self, optimizing: Optimizing) -> None:
         recorder, module = self.recorder, self.module
         recorder.guard.check_weights(module)
+        recorder.write()
         recorder.journal.sync()
         is_over = bool(self.watch and self.watch.is_over)
         callbacks = [recorder, *([self.watch] if self.watch else [])]

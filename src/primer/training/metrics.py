@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
@@ -25,6 +27,30 @@ def metrics_of(task: str, out_features: int) -> MetricCollection:
         )
     collection = MetricCollection(
         {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False), "r2": R2Score()},
+        compute_groups=False,
+    )
+    return collection.set_dtype(torch.float64)
+
+
+def stacked_metrics_of(task: str, out_features: int, num_members: int) -> MetricCollection:
+    """The same of many nets at once: of predictions with a first dimension of members, one number each.
+
+    Classes: (members, out_features, rows) and (members, rows), in one update; numbers: (values, members).
+    """
+    if task == "classification":
+        keys: dict[str, Any] = {"multidim_average": "samplewise"}
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(out_features, average="micro", **keys),
+                "f1": MulticlassF1Score(out_features, average="macro", **keys),
+            }
+        )
+    collection = MetricCollection(
+        {
+            "mae": MeanAbsoluteError(num_outputs=num_members),
+            "rmse": MeanSquaredError(squared=False, num_outputs=num_members),
+            "r2": R2Score(multioutput="raw_values"),
+        },
         compute_groups=False,
     )
     return collection.set_dtype(torch.float64)

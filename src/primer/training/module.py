@@ -110,15 +110,11 @@ class TrainingModule(LightningModule):
 
     def _evaluate(self, part: Part) -> None:
         x, y, num_rows = part
-        self.take_prediction(self(x), y, num_rows)
-
-    def take_prediction(self, prediction: Tensor, y: Tensor, num_rows: int) -> None:
-        """Count what the net says of a part of a split that has `num_rows` rows."""
+        prediction = self(x)
         self._losses.append(self.criterion(prediction, y, num_rows).double())
         self.metrics.update(*self.target_scale(prediction, y))
 
-    def end_evaluation(self, split: str) -> None:
-        """All of a split was seen: `evaluated` is what was found."""
+    def _evaluated(self, split: str) -> None:
         found = {"loss": torch.stack(self._losses).sum(), **self.metrics.compute()}
         self._losses = []
         self.metrics.reset()
@@ -128,13 +124,13 @@ class TrainingModule(LightningModule):
         self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        self.end_evaluation("val")
+        self._evaluated("val")
 
     def test_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
 
     def on_test_epoch_end(self) -> None:
-        self.end_evaluation("test")
+        self._evaluated("test")
 
 
 def _backward(loss: Tensor) -> None:

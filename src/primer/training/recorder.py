@@ -19,6 +19,7 @@ from primer.training.steps import StepCallback
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
 
 Recorded = dict[tuple[str, int], float]
+Points = tuple[list[int], list[int], list[float]]  # steps, times, values
 
 
 def now_ms() -> int:
@@ -55,6 +56,7 @@ class Recorder(StepCallback):
         self._recorded, self._tolerance = recorded or {}, tolerance
         self._losses: list[Tensor] = []  # of the last steps
         self._times: list[int] = []
+        self._waiting: dict[str, Points] = {}  # for the next write, by metric
         self._step = step
         self._next_flush = 0.0
 
@@ -76,11 +78,14 @@ class Recorder(StepCallback):
         self._next_flush = time.monotonic() + FLUSH_EVERY_S
         losses, times, sums = self._losses, self._times, self.guard.take()
         self._losses, self._times = [], []
-        if losses:
-            self.record(self._step, times, torch.stack(losses), sums)
+        try:
+            if losses:
+                self.record(self._step, times, torch.stack(losses), sums)
+        finally:
+            self.write()
 
     def record(self, step: int, times: list[int], losses: Tensor, sums: Tensor | None) -> None:
-        """Record the losses of the steps up to `step`; raises RunError, the good ones recorded, as `flush`.
+        """Keep the losses of the steps up to `step`; raises RunError, the good ones kept, as `flush`.
 
         losses: (steps,); sums: (steps,), each finite if the step's gradient is
         """
@@ -96,7 +101,7 @@ class Recorder(StepCallback):
             values = losses[:num_good].double().tolist()
             self.final["train/loss"] = values[kept[-1]]
             points = [[first + i for i in kept], [times[i] for i in kept], [values[i] for i in kept]]
-            self._write("train/loss", *points)
+            self._keep("train/loss", *points)
         if error:
             raise error
 
@@ -104,10 +109,11 @@ class Recorder(StepCallback):
         assert isinstance(module, TrainingModule)
         self.flush()
         self.take(module.evaluated)
+        self.write()
 
     def take(self, evaluated: dict[str, float]) -> None:
-        """Record what a validation found."""
-        self.write_all(evaluated)
+        """Keep what a validation found."""
+        self._keep_all(evaluated)
         for key, value in evaluated.items():
             better = min if is_falling(key) else max
             self.best[key] = better(self.best.get(key, value), value)
@@ -125,8 +131,8 @@ class Recorder(StepCallback):
 
     def write_all(self, values: dict[str, float]) -> None:
         """Record several metrics at the step reached."""
-        for key, value in values.items():
-            self._write(key, [self._step], [now_ms()], [value])
+        self._keep_all(values)
+        self.write()
 
     def write_summary(self) -> None:
         """Record `best/...` and `final/...`, which MLflow's tables can sort by."""
@@ -135,15 +141,26 @@ class Recorder(StepCallback):
         self.write_all({f"best/{key}": value for key, value in self.best.items()})
         self.journal.sync()
 
-    def _write(self, key: str, steps: list[int], times: list[int], values: list[float]) -> None:
+    def write(self) -> None:
+        """Move what is kept to the journal, a record for each metric."""
+        waiting, self._waiting = self._waiting, {}
+        for key, (steps, times, values) in waiting.items():
+            self.journal.write("points", key=key, steps=steps, times=times, values=values)
+
+    def _keep_all(self, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            self._keep(key, [self._step], [now_ms()], [value])
+
+    def _keep(self, key: str, steps: list[int], times: list[int], values: list[float]) -> None:
         if self._recorded:
             steps, times, values = self._left_over(key, steps, times, values)
         if steps:
-            self.journal.write("points", key=key, steps=steps, times=times, values=values)
+            kept = self._waiting.setdefault(key, ([], [], []))
+            kept[0].extend(steps)
+            kept[1].extend(times)
+            kept[2].extend(values)
 
-    def _left_over(
-        self, key: str, steps: list[int], times: list[int], values: list[float]
-    ) -> tuple[list[int], list[int], list[float]]:
+    def _left_over(self, key: str, steps: list[int], times: list[int], values: list[float]) -> Points:
         """The points that are not recorded yet."""
         new = []
         for index, (step, value) in enumerate(zip(steps, values, strict=True)):

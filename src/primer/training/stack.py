@@ -99,11 +99,13 @@ class Stack(nn.Module):
         losses, *found = self._graph("train", self._losses_and_gradients, num_rows, x, y)
         return losses, found
 
-    def evaluate(self, x: Tensor) -> Tensor:
-        """What each member says: (members, rows, in_features) -> (members, rows, out_features)."""
-        prediction: Tensor
-        (prediction,) = self._graph("eval", self._predictions, 0, x)
-        return prediction
+    def evaluate(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+        """What each member says, and its share of the loss of `num_rows` rows.
+
+        x: (members, rows, in_features) -> (members, rows, out_features), (members,)
+        """
+        prediction, losses = self._graph("eval", self._predictions, num_rows, x, y)
+        return prediction, losses
 
     def _graph(self, mode: str, function: Callable[..., Any], num_rows: int, *data: Tensor) -> Any:
         key = mode, num_rows, *(tensor.shape for tensor in data)
@@ -122,11 +124,13 @@ class Stack(nn.Module):
         losses = vmap(_loss_of(self._net, self._criterion, self.names, num_rows))(weights, x, y)
         return losses.detach(), *torch.autograd.grad(losses, weights, torch.ones_like(losses))
 
-    def _predictions(self, weights: list[Tensor], x: Tensor, _: int) -> Any:
-        def predict(own: list[Tensor], x: Tensor) -> Any:
-            return functional_call(self._net, dict(zip(self.names, own, strict=True)), (x,))
+    def _predictions(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
+        def predict(own: list[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            prediction: Tensor = functional_call(self._net, dict(zip(self.names, own, strict=True)), (x,))
+            return prediction, self._criterion(prediction, y, num_rows)
 
-        return (vmap(predict)(weights, x).detach(),)
+        prediction, losses = vmap(predict)(weights, x, y)
+        return prediction.detach(), losses.detach()
 
     def update(self, gradients: list[Tensor]) -> None:
         """One step of every span's optimizer and scheduler."""

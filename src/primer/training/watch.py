@@ -44,16 +44,17 @@ class Watch(Callback):
 
     def look(self, module: TrainingModule) -> None:
         """Look at what a validation found, and keep the weights that it was the best of."""
-        value = module.evaluated[self.monitor]
-        if self._is_better(value):
-            self.best, self.num_worse = value, 0
+        if self.is_better(module):
+            self.best, self.num_worse = module.evaluated[self.monitor], 0
             weights = module.net.state_dict()
             self._weights = {name: weight.detach().clone() for name, weight in weights.items()}
         else:
             self.num_worse += 1
         self.is_over = self.patience is not None and self.num_worse >= self.patience
 
-    def _is_better(self, value: float) -> bool:
+    def is_better(self, module: TrainingModule) -> bool:
+        """Whether what a validation found is better than the best so far."""
+        value = module.evaluated[self.monitor]
         if self.best is None or math.isnan(self.best):
             return True
         return value < self.best if is_falling(self.monitor) else value > self.best
