@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -38,19 +38,15 @@ from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
-    """A run of a group: its frozen config, its data and what is to be said of them, its folder and journal.
-
-    `has_ended`, once all of it is done, or it has failed.
-    """
+    """A run of a group: its frozen config, its data and what is to be told of them, folder and journal."""
 
     config: Config
     dataset: Dataset
     facts: dict[str, Any]
     folder: Path
     journal: Journal
-    has_ended: bool = field(default=False, init=False)
 
 
 def fit_together(runs: list[Run], stop: StopSignal) -> None:
@@ -108,7 +104,6 @@ def _end(runs: list[Run], members: list[Member], stop: StopSignal) -> None:
                 keep_model(saver, run.folder, member.module.net, run.dataset, run.journal)
                 stop.obey()
             run.journal.write("done")
-        run.has_ended = True
 
 
 def _settings(run: Run) -> str:

@@ -31,7 +31,6 @@ from primer.tracking.journal import Journal, read
 
 if TYPE_CHECKING:
     from primer.data import Dataset
-    from primer.together import Run
 
 Config = dict[str, Any]
 
@@ -69,30 +68,31 @@ def main_together(
     """Train the runs of these folders as one, and return the exit code; never raises.
 
     A run that has come to its end has a record that says so: `done`, or `error`. Exit code 69: they can't be
-    trained as one, nothing of them was begun, and the first one's journal says why.
+    trained as one, nothing of them was begun, and the first one's journal says why; 70: training raised, and
+    each alone may meet with something else.
     """
     with ExitStack() as closing:
         journals = [closing.enter_context(Journal(folder)) for folder in folders]
         closing.enter_context(Heartbeat(journals[0], is_orphaned))
-        runs: list[Run] = []
         try:
             with StopSignal() as stop:
-                _work_together(list(zip(folders, journals, secrets, strict=True)), runs, stop)
+                _work_together(list(zip(folders, journals, secrets, strict=True)), stop)
         except CantFuse as error:
             journals[0].write("alone", reason=str(error))
             return os.EX_UNAVAILABLE
-        except BaseException as error:
-            left = [run.journal for run in runs if not run.has_ended] or journals
-            known = dict(zip(journals, secrets, strict=True))
-            return max(_ended_by(error, journal, known[journal]) for journal in left)
+        except Stopped as error:
+            return error.exit_code
+        except BaseException:
+            known = [value for own in secrets for value in own.values()]
+            sys.stderr.write(redacted_text(traceback.format_exc(), known))
+            return os.EX_SOFTWARE
     return 0
 
 
-def _work_together(
-    places: Sequence[tuple[Path, Journal, dict[str, str]]], runs: list[Run], stop: StopSignal
-) -> None:
+def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop: StopSignal) -> None:
     from primer.together import Run, fit_together
 
+    runs: list[Run] = []
     datasets: dict[str, Dataset] = {}
     try:
         for folder, journal, secrets in places:

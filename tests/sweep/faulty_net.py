@@ -13,6 +13,23 @@ from torch import Tensor, nn
 AT_CALL = 6  # in the second epoch of iris
 
 
+class FragileNet(nn.Module):
+    """A net that many can be stacked of, whose first forward in training kills its process, or raises."""
+
+    def __init__(self, in_features: int, out_features: int, activation: nn.Module, how: str) -> None:
+        super().__init__()
+        self.hidden, self.out = nn.Linear(in_features, 16), nn.Linear(16, out_features)
+        self.activation, self.how = activation, how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and is_first("fragile"):
+            if self.how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise MemoryError("as of one of them")
+        out: Tensor = self.out(self.activation(self.hidden(x)))
+        return out
+
+
 class FaultyNet(nn.Module):
     def __init__(self, in_features: int, out_features: int, activation: nn.Module, fault: str) -> None:
         super().__init__()

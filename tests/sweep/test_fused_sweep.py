@@ -132,6 +132,18 @@ def test_what_can_not_trains_alone(tmp_path: Path, overrides: tuple[str, ...], r
     assert reason is None or f"plan    alone: iris s0 and 1 more: {reason}" in done.stdout
 
 
+@pytest.mark.parametrize("how", ["kill", "raise"])
+def test_what_befalls_their_process_costs_no_run(how: str, tmp_path: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    option = f"_target_: faulty_net.FragileNet\nhow: {how}\n"
+    (cwd / "conf" / "net" / "fragile.yaml").write_text(option)
+    done = sweep_in(cwd, "net=fragile", "seed=0,1,2", "hydra.launcher.workers=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "plan    alone: 3 runs: the process of iris s0 and 2 more failed" in done.stdout
+    assert "(3 FINISHED)" in done.stdout
+    assert [run.info.status for run in children(cwd)] == ["FINISHED"] * 3
+
+
 def test_a_dry_run_tells_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
     cwd = with_faulty_net(tmp_path)
     swept = ("activation=relu,tanh", "on_nonfinite=stop,skip", "hydra.launcher.workers=1", "--dry-run")

@@ -71,6 +71,12 @@ class TileMeans:
         if job.number in self._shipments:
             self.hear(job, new)
 
+    def leave(self, job: Job) -> None:
+        """The job goes on alone: what ships it then takes over."""
+        shipment = self._shipments.pop(job.number, None)
+        if shipment:
+            shipment.has_arrived = True
+
     def shipment_of(self, job: Job) -> Shipment | None:
         """What ships the job's journal, from now on."""
         if job.number not in self._shipments:
@@ -85,8 +91,9 @@ class TileMeans:
 def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult] | str:
     """Begin jobs, or go on with them, and have them trained as one; what each came to, by number.
 
-    Or why that can't be: then nothing was begun, and each can be trained alone. `origin` is what a job's
-    journal says of the sweep.
+    One that is not there came to nothing of its own, since their process failed: it can go on alone. A text
+    says why they can't be trained as one: nothing was begun. `origin` is what a job's journal says of its
+    sweep.
     """
     started_at = time.monotonic()
     new = {job.number: job for job in means.jobs if not is_begun(job)}
@@ -116,6 +123,9 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
         results = {}
         for job, config in zip(means.jobs, means.configs, strict=True):
             ending = _ending(job.folder, exit_code, means)
+            if ending is None:
+                means.leave(job)
+                continue
             duration_s, shipment = time.monotonic() - started_at, means.shipment_of(job)
             results[job.number] = conclude(
                 job.folder, config, ending, duration_s, shipment, has_picture=False
@@ -146,9 +156,13 @@ def _reason(folder: Path) -> str:
     return str(reasons[-1])
 
 
-def _ending(folder: Path, exit_code: int, means: TileMeans) -> Ending:
-    """How one of them ended: its journal says so, where it came to its own end."""
+def _ending(folder: Path, exit_code: int, means: TileMeans) -> Ending | None:
+    """How one of them ended: its journal says so, where it came to its own end, or all were stopped.
+
+    None where their process failed or was killed, which may be another one's doing.
+    """
     records = last_attempt(read(folder))
     kinds = {record["kind"] for record in records}
-    ending = ending_of(0 if "done" in kinds else 1 if "error" in kinds else exit_code or 1, records, folder)
-    return means.judged(ending) if ending.status == "KILLED" else ending
+    if "done" in kinds or "error" in kinds:
+        return ending_of(0 if "done" in kinds else 1, records, folder)
+    return means.judged(ending_of(exit_code, records, folder)) if means.stop.received else None

@@ -113,13 +113,15 @@ class Sweep:
         assert isinstance(backend, LocalBackend)
         attempt = TileAttempt(self.folder, tile.jobs, slot, stop, self.environment, courier, told.begin)
         found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
+        names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
         if isinstance(found, str):
-            names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
             told.say(f"plan    alone: {names}: {found}")
             found = {}
+        elif len(found) < len(tile.jobs):
+            told.say(f"plan    alone: {len(tile.jobs) - len(found)} runs: the process of {names} failed")
         for job in tile.jobs:
             result = found.get(job.number)
-            is_over = result is not None and (result.status != "FAILED" or not self.settings["retries"])
+            is_over = result is not None and (result.status == "FINISHED" or not self.settings["retries"])
             if result is not None and (is_over or self.stop.received):
                 told.end(job, result)
             elif not self.stop.received:
