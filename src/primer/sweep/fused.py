@@ -24,7 +24,7 @@ from primer.sweep.job import LOCK_WITHIN_S, is_begun
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Follower, Record, first_record, last_attempt, last_record, read
+from primer.tracking.journal import NAME, Follower, Record, first_record, last_attempt, last_record, read
 from primer.tracking.shipment import Shipment
 
 TOGETHER = "together"  # in a journal's first record, of its job: the numbers of the jobs it trains with
@@ -97,6 +97,7 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
     """
     started_at = time.monotonic()
     new = {job.number: job for job in means.jobs if not is_begun(job)}
+    sizes: dict[Path, int] = {}  # of journals that were there
     together = [job.number for job in means.jobs]
     with ExitStack() as closing:
         try:
@@ -110,15 +111,16 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
                 if job.number in new:
                     write_header(job.folder, config, job=origin(job) | {TOGETHER: together})
                 else:
+                    sizes[job.folder / NAME] = (job.folder / NAME).stat().st_size
                     begin_again(job.folder, config)
         except (OSError, RunError, UsageError) as error:
-            _leave(new.values())
+            _leave(new.values(), sizes)
             return f"one can't be begun: {error}"
         first = means.jobs[0].folder
         exit_code = train_in_worker(first, {}, means.locks[0], means.stop, means.courier, means)
         if exit_code == os.EX_UNAVAILABLE:
             reason = _reason(first)
-            _leave(new.values())
+            _leave(new.values(), sizes)
             return reason
         results = {}
         for job, config in zip(means.jobs, means.configs, strict=True):
@@ -145,10 +147,12 @@ def together(jobs: Sequence[Job]) -> list[list[Job]]:
     return list(groups.values())
 
 
-def _leave(jobs: Iterable[Job]) -> None:
-    """Leave nothing of jobs of which nothing was begun."""
-    for job in jobs:
+def _leave(new: Iterable[Job], sizes: dict[Path, int]) -> None:
+    """Leave jobs as they were: nothing of the new ones, and of the others their journals of these sizes."""
+    for job in new:
         shutil.rmtree(job.folder, ignore_errors=True)
+    for journal, size in sizes.items():
+        os.truncate(journal, size)
 
 
 def _reason(folder: Path) -> str:
