@@ -207,7 +207,11 @@ class Store:
         context = InputTag("mlflow.data.context", "training")
         if self.digest(run_id) == record["digest"]:
             return  # of an earlier attempt; MLflow raises at a second time
-        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset, [context])])
+        inputs = [DatasetInput(dataset, [context])]
+        try:
+            self.client.log_inputs(run_id, datasets=inputs)
+        except MlflowException:  # another run made the same dataset known in this moment
+            self.client.log_inputs(run_id, datasets=inputs)
 
     def log_model(self, run_id: str, experiment_id: str, folder: Path, step: int) -> None:
         """Log a saved model as the run's, ready to be loaded and served."""
