@@ -89,9 +89,9 @@ def train(
 
     config = compose(overrides, config_dir=config_dir)
     if cfg:
-        import yaml
+        from primer.yaml_text import to_yaml
 
-        click.echo(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), nl=False)
+        click.echo(to_yaml(config), nl=False)
         return 0
     from primer.run import run
 

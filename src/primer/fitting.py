@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lightning import Callback
+
 from primer.data import Dataset
 from primer.parts import (
     Config,
@@ -24,6 +26,7 @@ from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
 from primer.training.batches import Batches, Legs, Whole
 from primer.training.checkpointer import Checkpointer
+from primer.training.compiled import Compiler
 from primer.training.forking import write_first_checkpoint
 from primer.training.resumption import resumption
 from primer.training.trainer import on_its_device, use_threads
@@ -44,8 +47,10 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     recorder, watch = recorder_of(config, journal, begin), watch_of(config, dataset, folder)
     due = due_of(config, begin.timetable, stop)
     checkpointer = Checkpointer(folder / "checkpoints", recorder, begin.timetable, due, watch)
-    looking = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]  # in this order
+    looking: list[Callback] = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]
     batches = train_batches(config, dataset)
+    if config.get("compile"):
+        looking.append(Compiler(lambda: next(batches.after(begin.step))[0], journal))
     legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
     trainer = trainer_of(config, folder, looking, num_legs=legs.num_left)
     batches.place(on_its_device(trainer))

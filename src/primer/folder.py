@@ -24,6 +24,7 @@ from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
 from primer.tracking.journal import NAME, Journal, reserve_room
 from primer.tracking.uri import uri_of
+from primer.yaml_text import from_yaml, to_yaml
 
 ROOT = "outputs"  # in the working directory
 SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
@@ -101,7 +102,7 @@ def begin_journal(folder: Path, config: dict[str, Any], **fields: Any) -> None:
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:
     """The frozen config, without secrets."""
-    text = yaml.safe_dump(redacted(config), sort_keys=False, allow_unicode=True)
+    text = to_yaml(redacted(config))
     write_atomically(folder / "config.yaml", text.encode())
 
 
@@ -110,7 +111,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     if is_sweep(folder):
         raise UsageError(f"{folder}: is a sweep; expected one of its jobs")
     try:
-        config: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text())
+        config: dict[str, Any] = from_yaml((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{folder / 'config.yaml'}: can't be read: {error}") from None
     return config

@@ -18,8 +18,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
@@ -28,6 +26,7 @@ from primer.redact import redacted_text, restored
 from primer.stopping import StopSignal
 from primer.tracking.heartbeat import Heartbeat
 from primer.tracking.journal import Journal, read
+from primer.yaml_text import from_yaml
 
 if TYPE_CHECKING:
     from primer.data import Dataset
@@ -52,7 +51,7 @@ def main(
     with Journal(folder) as journal, Heartbeat(journal, is_orphaned):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
-                config = restored(yaml.safe_load(config_path.read_text()), secrets or {})
+                config = restored(from_yaml(config_path.read_text()), secrets or {})
                 work(config, folder, journal, stop)
         except BaseException as error:
             return _ended_by(error, journal, secrets or {})
@@ -96,7 +95,7 @@ def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop:
     datasets: dict[str, Dataset] = {}
     try:
         for folder, journal, secrets in places:
-            config = restored(yaml.safe_load((folder / "config.yaml").read_text()), secrets)
+            config = restored(from_yaml((folder / "config.yaml").read_text()), secrets)
             words = json.dumps(config["data"], sort_keys=True)
             dataset = datasets.get(words) or build(config["data"], "data")
             datasets[words] = dataset

@@ -30,6 +30,7 @@ from primer.config.options import conf_dir, user_dir
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.wording import did_you_mean, shown
 from primer.errors import ConfigError
+from primer.yaml_text import to_yaml
 
 NUMBER = "${hydra.job.num}"  # Hydra's own subdir
 Batch = Sequence[Sequence[str]]
@@ -177,10 +178,12 @@ class Multirun:
         if job.hydra.output_subdir is not None:
             place = folder / str(job.hydra.output_subdir)
             place.mkdir(exist_ok=True)
-            task = {key: value for key, value in job.items() if key != "hydra"}
-            OmegaConf.save(OmegaConf.create(task), place / "config.yaml")
-            OmegaConf.save(OmegaConf.create({"hydra": job.hydra}), place / "hydra.yaml")
-            OmegaConf.save(job.hydra.overrides.task, place / "overrides.yaml")
+            whole = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
+            assert isinstance(whole, dict)
+            hydra = {"hydra": whole.pop("hydra")}
+            (place / "config.yaml").write_text(to_yaml(whole))
+            (place / "hydra.yaml").write_text(to_yaml(hydra))
+            (place / "overrides.yaml").write_text(to_yaml(hydra["hydra"]["overrides"]["task"]))
         with self._told(job):
             self._callbacks.on_job_start(config=job, task_function=None)
         return job

@@ -70,6 +70,7 @@ class Train:
         one_of=("stop", "skip", "ignore"),
     )
     deterministic: bool = key("same command, same bits; false: faster on some GPUs")
+    compile: bool = key("compile the loss by torch.compile, on CUDA with CUDA graphs; takes a minute")
 
 
 # What every option has, beside its own keys.

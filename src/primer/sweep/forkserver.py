@@ -23,7 +23,7 @@ from primer.stopping import held_back
 PRELOADED = [
     *("primer.fitting", "primer.together", "primer.worker", "primer.tracking.model", "primer.data.bundled"),
     # what saving a model imports, a second each time; one that moved is left to the worker
-    *("skops.io", "sklearn.datasets", "sklearn.preprocessing", "torch.export._trace"),
+    *("sklearn.datasets", "sklearn.preprocessing", "torch.export._trace"),
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 # multiprocessing reads the exit codes of all its children in whichever thread starts one

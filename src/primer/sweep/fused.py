@@ -43,8 +43,10 @@ class TileMeans:
     start: Start
     configs: list[dict[str, Any]] = field(default_factory=list)
     locks: list[int] = field(default_factory=list)
+    results: dict[int, RunResult] = field(default_factory=dict)  # what jobs came to, by number
 
     def __post_init__(self) -> None:
+        self._started_at = time.monotonic()
         self._others = [(job, Follower(job.folder)) for job in self.jobs[1:]]
         self._shipments: dict[int, Shipment | None] = {}
 
@@ -70,6 +72,36 @@ class TileMeans:
             self.shipment_of(job)
         if job.number in self._shipments:
             self.hear(job, new)
+        # the first one's journal is where their process writes that it is alive
+        if job is not self.jobs[0] and any(record["kind"] in ("done", "error") for record in new):
+            self.conclude(job, 0)
+
+    def conclude(self, job: Job, exit_code: int) -> None:
+        """See to a job's end, if it has come to its own, or was stopped; else it goes on alone.
+
+        The others may be in the making still: the model of each is saved after that of another.
+        """
+        if job.number in self.results:
+            return
+        ending = self._ending(job.folder, exit_code)
+        if ending is None:
+            self.leave(job)
+            return
+        config, duration_s = self.configs[self.jobs.index(job)], time.monotonic() - self._started_at
+        self.results[job.number] = conclude(
+            job.folder, config, ending, duration_s, self.shipment_of(job), has_picture=False
+        )
+
+    def _ending(self, folder: Path, exit_code: int) -> Ending | None:
+        """How one of them ended: its journal says so, where it came to its own end, or all were stopped.
+
+        None where their process failed or was killed, which may be another one's doing.
+        """
+        records = last_attempt(read(folder))
+        kinds = {record["kind"] for record in records}
+        if "done" in kinds or "error" in kinds:
+            return ending_of(0 if "done" in kinds else 1, records, folder)
+        return self.judged(ending_of(exit_code, records, folder)) if self.stop.received else None
 
     def leave(self, job: Job) -> None:
         """The job goes on alone: what ships it then takes over."""
@@ -95,7 +127,6 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
     says why they can't be trained as one: nothing was begun. `origin` is what a job's journal says of its
     sweep.
     """
-    started_at = time.monotonic()
     new = {job.number: job for job in means.jobs if not is_begun(job)}
     sizes: dict[Path, int] = {}  # of journals that were there
     together = [job.number for job in means.jobs]
@@ -122,17 +153,9 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
             reason = _reason(first)
             _leave(new.values(), sizes)
             return reason
-        results = {}
-        for job, config in zip(means.jobs, means.configs, strict=True):
-            ending = _ending(job.folder, exit_code, means)
-            if ending is None:
-                means.leave(job)
-                continue
-            duration_s, shipment = time.monotonic() - started_at, means.shipment_of(job)
-            results[job.number] = conclude(
-                job.folder, config, ending, duration_s, shipment, has_picture=False
-            )
-        return results
+        for job in means.jobs:
+            means.conclude(job, exit_code)
+        return means.results
 
 
 def together(jobs: Sequence[Job]) -> list[list[Job]]:
@@ -158,15 +181,3 @@ def _leave(new: Iterable[Job], sizes: dict[Path, int]) -> None:
 def _reason(folder: Path) -> str:
     reasons = [record["reason"] for record in last_attempt(read(folder)) if record["kind"] == "alone"]
     return str(reasons[-1])
-
-
-def _ending(folder: Path, exit_code: int, means: TileMeans) -> Ending | None:
-    """How one of them ended: its journal says so, where it came to its own end, or all were stopped.
-
-    None where their process failed or was killed, which may be another one's doing.
-    """
-    records = last_attempt(read(folder))
-    kinds = {record["kind"] for record in records}
-    if "done" in kinds or "error" in kinds:
-        return ending_of(0 if "done" in kinds else 1, records, folder)
-    return means.judged(ending_of(exit_code, records, folder)) if means.stop.received else None

@@ -30,7 +30,10 @@ class Tile:
 
 
 def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED) -> list[Tile]:
-    """Jobs in the order of their numbers; those that can train as one together, in as many cuts as slots."""
+    """Jobs in the order of their numbers; those that can train as one together, in as many cuts as slots.
+
+    Those whose optimizer and scheduler are set alike stay together: they share an optimizer.
+    """
     groups: dict[str, list[Job]] = {}
     alone: dict[int, str | None] = {}
     for job in jobs:
@@ -41,6 +44,7 @@ def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED)
             groups.setdefault(_key(job.config), []).append(job)
     tiles = [Tile((job,), alone[job.number]) for job in jobs if job.number in alone]
     for group in groups.values():
+        group.sort(key=lambda job: _settings(job.config))
         num_tiles = max(min(num_slots, len(group) // 2), math.ceil(len(group) / max_fused), 1)
         bounds = [len(group) * number // num_tiles for number in range(num_tiles + 1)]
         tiles += [Tile(tuple(group[start:stop])) for start, stop in pairwise(bounds)]
@@ -56,6 +60,8 @@ def why_alone(config: dict[str, Any]) -> str | None:
         return f"accelerator.precision={precision}"
     if config["on_nonfinite"] == "skip":
         return "on_nonfinite=skip"
+    if config.get("compile"):
+        return "compile=true"
     return None
 
 
@@ -66,6 +72,10 @@ def _key(config: dict[str, Any]) -> str:
         seedless[part] = config[part]["_target_"]
     seedless["data"] = {name: value for name, value in config["data"].items() if name != "seed"}
     return json.dumps(seedless, sort_keys=True)
+
+
+def _settings(config: dict[str, Any]) -> str:
+    return json.dumps([config["optimizer"], config["scheduler"]], sort_keys=True)
 
 
 def told(tiles: Sequence[Tile], keys: Sequence[str]) -> list[str]:

@@ -94,6 +94,8 @@ class Courier(threading.Thread):
         while not self._is_over and not (self._is_closed and self.has_arrived):
             has_failed = self._ship()
             wait_s = min(LONGEST_WAIT_S, 2 * wait_s) if has_failed else SHIP_EVERY_S
+            if not has_failed and any(shipment.is_complete for shipment in self.shipments):
+                continue
             if not (self._is_closed and self.has_arrived):
                 self._wake.wait(wait_s)
                 self._wake.clear()

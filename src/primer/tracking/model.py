@@ -9,6 +9,9 @@ import shutil
 import tempfile
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 
 import mlflow.pyfunc
@@ -18,6 +21,7 @@ import torch
 from mlflow.models import Model, ModelSignature, infer_signature
 from mlflow.types import ColSpec, Schema
 from mlflow.types.schema import AnyType
+from mlflow.utils import environment
 from torch import Tensor, nn
 
 from primer.data import Dataset
@@ -88,6 +92,7 @@ class ModelSaver:
     def __init__(self) -> None:
         self._first: Path | None = None
         self._program: torch.export.ExportedProgram | None = None
+        self._model: Model | None = None
 
     def save(self, folder: Path, net: nn.Module, dataset: Dataset) -> None:
         """Write the model of a net that was trained on `dataset` into a new folder."""
@@ -96,23 +101,24 @@ class ModelSaver:
             _save(folder, module, dataset)
             self._first = folder
             return
-        if self._program is None:
+        if self._program is None or self._model is None:
             self._program = torch.export.load(self._first / PROGRAM)
+            self._model = Model.load(self._first)
+            self._model.model_id = self._model.run_id = None  # it may be shipped by now
         shutil.copytree(self._first, folder, ignore=shutil.ignore_patterns("preprocessor.skops"))
         with torch.no_grad():
             for name, value in module.state_dict().items():
                 self._program.state_dict[name].copy_(value)
         torch.export.save(self._program, folder / PROGRAM)
         _write_serving(folder / "serving", dataset)
-        model = Model.load(folder)
-        model.model_uuid, model.model_id, model.run_id = uuid.uuid4().hex, None, None
-        model.save(folder / "MLmodel")
+        self._model.model_uuid = uuid.uuid4().hex
+        self._model.save(folder / "MLmodel")
 
 
 def _save(folder: Path, module: Answering, dataset: Dataset) -> None:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     inner_folder = folder.with_name(f".{folder.name}")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _unchecked():
         warnings.simplefilter("ignore")
         exported = _save_exported(module, inner_folder, dataset)
         _write_serving(inner_folder / "serving", dataset)
@@ -133,8 +139,6 @@ def _save_exported(module: nn.Module, folder: Path, dataset: Dataset) -> Model:
 
 
 def _write_serving(folder: Path, dataset: Dataset) -> None:
-    import skops.io
-
     folder.mkdir(exist_ok=True)
     texts = list(dataset.example.select_dtypes(exclude=["number", "bool"]).columns)
     names = {
@@ -145,6 +149,8 @@ def _write_serving(folder: Path, dataset: Dataset) -> None:
     }
     (folder / "answer.json").write_text(json.dumps(names))
     if needs_preprocessor(dataset):
+        import skops.io  # 0.7 s
+
         skops.io.dump(dataset.preprocessor, folder / "preprocessor.skops")
 
 
@@ -178,10 +184,17 @@ def _any_row(dataset: Dataset) -> Schema:
 
 
 def _requirements() -> list[str]:
-    import pandas
-    import sklearn
-    import skops
+    names = ("torch", "pandas", "scikit-learn", "skops", "numpy")
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
 
-    torch_version = torch.__version__.partition("+")[0]
-    others = {"pandas": pandas, "scikit-learn": sklearn, "skops": skops, "numpy": np}
-    return [f"torch=={torch_version}", *(f"{name}=={module.__version__}" for name, module in others.items())]
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """MLflow compares requirements with what is installed, for 0.5 s; ours are what is installed."""
+    name = "warn_dependency_requirement_mismatches"
+    check = getattr(environment, name)
+    setattr(environment, name, lambda requirements: None)
+    try:
+        yield
+    finally:
+        setattr(environment, name, check)

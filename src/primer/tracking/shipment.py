@@ -48,6 +48,7 @@ class LateStore:
     def __init__(self, uri: str) -> None:
         self.uri = uri
         self.opened: Store | None = None
+        self.sweeps: dict[str, str] = {}  # the ids of their runs in there, by the ids in their journals
 
     def open(self) -> Store:
         """The store."""
@@ -76,9 +77,15 @@ class Shipment:
         self._waiting: list[Record] = []
         self._store: Store | None = None
         self._id = self.experiment_id = ""
+        self._is_new = False  # nothing of it was there, and nothing that failed may have arrived
         self._last_step = 0
         self._has_jobs = False
         self._stride: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all there will be is there to be shipped, and was not."""
+        return self.end is not None and not self.has_arrived
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
@@ -100,7 +107,11 @@ class Shipment:
             self._find_or_create()
         if not self._waiting:
             return False
-        self._ship(self._waiting)
+        try:
+            self._ship(self._waiting)
+        except Exception:
+            self._is_new = False  # some of it may have arrived
+            raise
         self.has_arrived = self._waiting[-1]["kind"] == "end"
         self._waiting = []
         return True
@@ -120,13 +131,12 @@ class Shipment:
             run_id = str(found[0].info.run_id)
         else:
             run_id = self._store.create_run(self.experiment_id, header, self._sweep_tags(header))
+        self._is_new = not found
         shipped = found[0].data.tags.get(SHIPPED) if found else None
         if shipped and is_end_of_line(self.folder, int(shipped)):
             self._follower = Follower(self.folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
             self.has_arrived = not self._waiting and (last_record(self.folder) or {})["kind"] == "end"
-        else:
-            self._store.log_params(run_id, header["params"])
         (self.folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
         self.run_id = run_id
 
@@ -134,37 +144,49 @@ class Shipment:
         """What ties a sweep's job to the sweep's own run, which is shipped before it."""
         if "job" not in header:
             return {}
+        run_id = self._late.sweeps.get(header["job"]["sweep"]) or self._find_or_ship_sweep(header["job"])
+        if run_id is None:
+            return {}
+        self._late.sweeps[header["job"]["sweep"]] = run_id
+        return {SWEEP: run_id, PARENT: run_id}
+
+    def _find_or_ship_sweep(self, job: Record) -> str | None:
         assert self._store
-        found = self._store.find_runs(self.experiment_id, header["job"]["sweep"])
-        run_id = str(found[0].info.run_id) if found else None
-        folder = Path(header["job"]["folder"])
-        if run_id is None and (folder / JOURNAL).exists():
-            sweep = Shipment(folder, self._late.uri, self._late)
-            sweep.advance()
-            run_id = sweep.run_id
-        return {SWEEP: run_id, PARENT: run_id} if run_id else {}
+        found = self._store.find_runs(self.experiment_id, job["sweep"])
+        folder = Path(job["folder"])
+        if found or not (folder / JOURNAL).exists():
+            return str(found[0].info.run_id) if found else None
+        sweep = Shipment(folder, self._late.uri, self._late)
+        sweep.advance()
+        return sweep.run_id
 
     def _ship(self, records: list[Record]) -> None:
-        """Bring records to the store, in their order but for points, which go together."""
+        """Bring records to the store, in as few calls as it has; the mark of what has arrived comes last."""
         assert self._store
         assert self.run_id
         points = [record for record in records if record["kind"] == "points"]
         if points:
             self._last_step = points[-1]["steps"][-1]
-            self._store.log_points(self.run_id, self._kept(points))
+        params, tags, end = dict[str, Any](), dict[str, str](), None
         for record in records:
-            tags = _tags_of(record)
-            if tags:
-                self._store.log_tags(self.run_id, tags)
-            if record["kind"] == "data":
-                self._store.log_dataset(self.run_id, record)
-                self._store.log_params(self.run_id, {"criterion": record["criterion"]})
-            elif record["kind"] == "resume":
-                self._store.log_params(self.run_id, record["params"])
+            if record["kind"] == "resume":
+                if end:
+                    self._end(end)
+                self._store.log_params(self.run_id, params, is_new=self._is_new)
+                self._is_new, params, end = False, {}, None
                 self._store.reopen(self.run_id)
+            params |= _params_of(record)
+            tags |= _tags_of(record)
+            if record["kind"] == "data":
+                self._store.log_dataset(self.run_id, record, is_new=self._is_new)
             elif record["kind"] == "end":
-                self._end(record)
-        self._store.log_tags(self.run_id, {SHIPPED: str(self._follower.offset)})
+                end = record
+        self._store.log_params(self.run_id, params, is_new=self._is_new)
+        mark = {SHIPPED: str(self._follower.offset)}
+        self._store.log(self.run_id, self._kept(points), tags if end else tags | mark)
+        if end:
+            self._end(end)
+            self._store.log(self.run_id, [], mark)
 
     def _kept(self, points: list[Record]) -> list[Record]:
         """The points that MLflow gets."""
@@ -179,16 +201,25 @@ class Shipment:
         assert self._store
         assert self.run_id
         if self._stride not in (None, 1):
-            self._store.log_points(self.run_id, extremes(read(self.folder), LONG))
+            self._store.log(self.run_id, extremes(read(self.folder), LONG), {})
         artifacts = [self.folder / name for name in ARTIFACTS]
         if record["error"]:
             artifacts.append(self.folder / "worker.log")
         self._store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
         model = self.folder / "model"
         if (model / "MLmodel").exists():
-            self._store.log_model(self.run_id, self.experiment_id, model, self._last_step)
+            self._store.log_model(
+                self.run_id, self.experiment_id, model, self._last_step, is_new=self._is_new
+            )
         self._store.delete_doubles(self.experiment_id, self._id)
         self._store.end(self.run_id, record["status"], record["time"])
+
+
+def _params_of(record: Record) -> dict[str, Any]:
+    """What was chosen, and what was found to fit the data."""
+    if record["kind"] in ("run", "resume"):
+        return dict(record["params"])
+    return {"criterion": record["criterion"]} if record["kind"] == "data" else {}
 
 
 def _tags_of(record: Record) -> dict[str, Any]:

@@ -7,13 +7,11 @@ import logging
 import math
 import os
 import re
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
@@ -32,12 +30,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from primer.errors import RunError
+from primer.tracking.database import client_of, write_rows
 from primer.tracking.journal import Record
 from primer.tracking.tags import DRIFT, ID, NONFINITE, SHIPPED
 from primer.tracking.uri import SQLITE, sqlite_path
+from primer.yaml_text import from_yaml
 
 LARGEST_FETCHED = 1_000_000  # chosen, in bytes: config.yaml and environment.json have some 4 kB
-MAX_METRICS, MAX_PARAMS = 1000, 100  # of one request: mlflow.utils.validation
+MAX_METRICS, MAX_PARAMS, MAX_TAGS = 900, 100, 100  # of one request, 1000 in all: mlflow.utils.validation
+MIN_ROWS = 50  # chosen: points that MLflow's client takes as long for as for all else
 # MLflow's own seven retries hold a call for four minutes (measured); whoever calls this store tries again
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
@@ -47,7 +48,7 @@ SETTINGS = {
 
 
 class Store:
-    """One MLflow store, opened; created and migrated under a lock when it is a SQLite file."""
+    """One MLflow store, opened; a SQLite file is created where there is none."""
 
     def __init__(self, uri: str) -> None:
         for noisy in ("mlflow.store.db.utils", "alembic"):
@@ -55,20 +56,8 @@ class Store:
         for name, value in SETTINGS.items():
             os.environ.setdefault(name, value)
         self.uri = uri
-        if uri.startswith(SQLITE):
-            path = sqlite_path(uri)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # two first runs at once would both migrate: github.com/daizutabi/hydraflow/issues/245
-            with FileLock(f"{path}.lock"):
-                if not path.exists():
-                    _create(path)
-                self.client = MlflowClient(uri)
-                self.client.search_experiments(
-                    max_results=1
-                )  # touches the tables, which raises if they are old
-                _use_wal(path)
-        else:
-            self.client = MlflowClient(uri)
+        self._file = sqlite_path(uri) if uri.startswith(SQLITE) else None
+        self.client = client_of(self._file) if self._file else MlflowClient(uri)
 
     def experiment(self, name: str) -> str:
         """The id of an experiment, created when it is not there."""
@@ -91,9 +80,9 @@ class Store:
         return str(newest.experiment_id)
 
     def _artifacts(self, experiment: str) -> str | None:
-        if not self.uri.startswith(SQLITE):
+        if not self._file:
             return None  # the server knows where
-        root = sqlite_path(self.uri).parent / "mlartifacts"
+        root = self._file.parent / "mlartifacts"
         return (root / re.sub(r"[^\w-]+", "_", experiment)).as_uri()
 
     def find_runs(self, experiment_id: str, key: str) -> list[Run]:
@@ -152,14 +141,21 @@ class Store:
         return str(run.info.run_id)
 
     def delete_doubles(self, experiment_id: str, key: str) -> None:
-        """Delete all but the first of the runs that a journal was shipped to."""
+        """Delete all but the first of the runs that a journal was shipped to; a file answers at once."""
+        if self._file:
+            return
         for run in self.find_runs(experiment_id, key)[1:]:
             if run.info.lifecycle_stage == "active":
                 self.client.delete_run(run.info.run_id)
 
-    def log_params(self, run_id: str, params: dict[str, Any]) -> None:
-        """Log params, whole, whatever their number; one that is logged with another value becomes a tag."""
-        logged = self.client.get_run(run_id).data.params
+    def log_params(self, run_id: str, params: dict[str, Any], *, is_new: bool = False) -> None:
+        """Log params, whole, whatever their number; one that is logged with another value becomes a tag.
+
+        Of a run that is new here nothing is asked, in this method and in those below.
+        """
+        if not params:
+            return
+        logged = {} if is_new else self.client.get_run(run_id).data.params
         texts = {key: _text(value) for key, value in params.items()}
         drift = {
             f"{DRIFT}{key}": f"{logged[key]} -> {text}"
@@ -170,10 +166,10 @@ class Store:
         for batch in _chunks(new, MAX_PARAMS):
             self.client.log_batch(run_id, params=batch)
         if drift:
-            self.log_tags(run_id, drift)
+            self.log(run_id, [], drift)
 
-    def log_points(self, run_id: str, records: list[Record]) -> None:
-        """Log the points of some records; a point logged twice is kept once.
+    def log(self, run_id: str, records: list[Record], tags: dict[str, str]) -> None:
+        """Log the points of some records, and with the last of them tags; a point logged twice is kept once.
 
         MLflow would keep an infinite value as 1.797e308; a tag says where the first is.
         """
@@ -182,18 +178,21 @@ class Store:
             for record in records
             for step, time, value in zip(record["steps"], record["times"], record["values"], strict=True)
         ]
-        for batch in _chunks([metric for metric in metrics if math.isfinite(metric.value)], MAX_METRICS):
-            self.client.log_batch(run_id, metrics=batch)
         nonfinite = next((metric for metric in metrics if not math.isfinite(metric.value)), None)
         if nonfinite:
-            text = f"{nonfinite.key} is {nonfinite.value} at step {nonfinite.step}"
-            self.log_tags(run_id, {NONFINITE: text})
+            tags = tags | {NONFINITE: f"{nonfinite.key} is {nonfinite.value} at step {nonfinite.step}"}
+        metrics = [metric for metric in metrics if math.isfinite(metric.value)]
+        if self._file and len(metrics) >= MIN_ROWS:
+            metrics = write_rows(self._file, run_id, metrics)
+        *first_tags, last_tags = list(_chunks([RunTag(*tag) for tag in tags.items()], MAX_TAGS)) or [[]]
+        *first_metrics, last_metrics = list(_chunks(metrics, MAX_METRICS)) or [[]]
+        for some in first_metrics:
+            self.client.log_batch(run_id, metrics=some)
+        for several in first_tags:
+            self.client.log_batch(run_id, tags=several)
+        self.client.log_batch(run_id, metrics=last_metrics, tags=last_tags)
 
-    def log_tags(self, run_id: str, tags: dict[str, str]) -> None:
-        """Set tags."""
-        self.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def log_dataset(self, run_id: str, record: Record) -> None:
+    def log_dataset(self, run_id: str, record: Record, *, is_new: bool = False) -> None:
         """Log what the run trained on, from the journal's `data` record."""
         columns = [{"name": name} for name in record["features"]]
         dataset = Dataset(
@@ -205,7 +204,7 @@ class Store:
             profile=json.dumps({"num_rows": record["num_rows"], "task": record["task"]}),
         )
         context = InputTag("mlflow.data.context", "training")
-        if self.digest(run_id) == record["digest"]:
+        if not is_new and self.digest(run_id) == record["digest"]:
             return  # of an earlier attempt; MLflow raises at a second time
         inputs = [DatasetInput(dataset, [context])]
         try:
@@ -213,22 +212,25 @@ class Store:
         except MlflowException:  # another run made the same dataset known in this moment
             self.client.log_inputs(run_id, datasets=inputs)
 
-    def log_model(self, run_id: str, experiment_id: str, folder: Path, step: int) -> None:
+    def log_model(
+        self, run_id: str, experiment_id: str, folder: Path, step: int, *, is_new: bool = False
+    ) -> None:
         """Log a saved model as the run's, ready to be loaded and served."""
         mine = f"source_run_id = '{run_id}'"
-        models = self.client.search_logged_models([experiment_id], mine, max_results=1)
+        models = [] if is_new else self.client.search_logged_models([experiment_id], mine, max_results=1)
         model = (
             models[0]
             if models
             else self.client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
         )
-        saved = Model.load(folder)
+        saved = Model.from_dict(from_yaml((folder / "MLmodel").read_text()))
         saved.run_id, saved.model_id = run_id, model.model_id
         saved.save(folder / "MLmodel")
         self.client.log_model_artifacts(model.model_id, str(folder))
-        _check_model(folder, partial(self.client.list_logged_model_artifacts, model.model_id))
+        if not self._file:
+            _check_model(folder, partial(self.client.list_logged_model_artifacts, model.model_id))
         self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        outputs = self.client.get_run(run_id).outputs
+        outputs = None if is_new else self.client.get_run(run_id).outputs
         if model.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else ())]:
             self.client.log_outputs(run_id, models=[LoggedModelOutput(model.model_id, step)])
 
@@ -239,7 +241,8 @@ class Store:
         """
         for path in paths:
             self.client.log_artifact(run_id, str(path))
-        _check_arrived({path.name: path for path in paths}, self.client.list_artifacts(run_id))
+        if not self._file:
+            _check_arrived({path.name: path for path in paths}, self.client.list_artifacts(run_id))
 
     def reopen(self, run_id: str) -> None:
         """Say that a run that had ended goes on."""
@@ -262,24 +265,6 @@ def _check_model(folder: Path, listed: Callable[[str | None], Iterable[FileInfo]
         name = None if place == folder else place.relative_to(folder).as_posix()
         files = {path.relative_to(folder).as_posix(): path for path in place.iterdir() if path.is_file()}
         _check_arrived(files, listed(name))
-
-
-def _create(path: Path) -> None:
-    """Create a database whole or not at all: a kill amid the 68 migrations leaves one that never opens."""
-    for left in path.parent.glob(f".{path.name}.new*"):  # of one that was killed
-        left.unlink()
-    new = path.with_name(f".{path.name}.new")
-    MlflowClient(f"{SQLITE}{new}").search_experiments(max_results=1)
-    new.replace(path)
-
-
-def _use_wal(path: Path) -> None:
-    """Let readers and one writer work at once; MLflow itself leaves SQLite's default."""
-    connection = sqlite3.connect(path, timeout=20)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-    finally:
-        connection.close()
 
 
 def _text(value: Any) -> str:

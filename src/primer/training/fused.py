@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from primer.training.stack import Stack
 from primer.training.stacked_metrics import Evaluation
 from primer.training.timetable import Timetable
 
-FLUSH_EVERY_S = 1.0  # chosen: a record a member, so less often than a run alone
+WRITE_EVERY_S = 1.0  # chosen: a record a member, so less often than a run alone
 
 
 class FusedModule(LightningModule):
@@ -42,7 +41,7 @@ class FusedModule(LightningModule):
         self._losses: list[Tensor] = []  # of the last steps, each (members,)
         self._sums: list[Tensor] = []
         self._times: list[int] = []
-        self._next_flush = 0.0
+        self._next_write = 0.0
         self._evaluation = Evaluation([member.module for member in members])
 
     def configure_optimizers(self) -> Any:
@@ -58,14 +57,17 @@ class FusedModule(LightningModule):
             is_last = self.step == self._timetable.num_steps
             if not (self._has_val and (is_last or self._timetable.is_validated(self.step))):
                 self._after_step()
-            if time.monotonic() >= self._next_flush:
+            if time.monotonic() >= self._next_write:
                 self.flush()
+                self._write()
                 if not self._training():
                     self.trainer.should_stop = True
                     return
 
     def _take_step(self, batch: Batch) -> None:
         losses, gradients = self.stack.gradients(*batch[0])
+        if len(batch) > 1:
+            gradients = [gradient.clone() for gradient in gradients]
         for part in batch[1:]:
             more, others = self.stack.gradients(*part)
             losses = losses + more
@@ -82,13 +84,24 @@ class FusedModule(LightningModule):
         self._times.append(now_ms())
 
     def flush(self) -> None:
-        """Have each member record its losses of the last steps."""
-        self._next_flush = time.monotonic() + FLUSH_EVERY_S
-        if self._times:
-            losses, sums = torch.stack(self._losses), torch.stack(self._sums)  # (steps, members)
-            for number, member in self._training():
+        """Have each member take its losses of the last steps."""
+        if not self._times:
+            return
+        losses, sums = torch.stack(self._losses), torch.stack(self._sums)  # (steps, members)
+        is_good = torch.isfinite(losses + sums).all(0).tolist()
+        columns, first = losses.double().T.tolist(), self.step - len(self._times) + 1
+        for number, member in self._training():
+            if is_good[number]:
+                member.recorder.keep(first, self._times, columns[number])
+            else:
                 member.record(self.step, self._times, losses[:, number], sums[:, number])
-            self._losses, self._sums, self._times = [], [], []
+        self._losses, self._sums, self._times = [], [], []
+
+    def _write(self) -> None:
+        """Have each member write what it took."""
+        self._next_write = time.monotonic() + WRITE_EVERY_S
+        for member in self.members:
+            member.recorder.write()
 
     def _training(self) -> list[tuple[int, Member]]:
         return [(number, member) for number, member in enumerate(self.members) if member.is_training]
@@ -103,8 +116,11 @@ class FusedModule(LightningModule):
         self.trainer.should_stop |= not self._training()
 
     def _save(self, number: int) -> None:
+        member = self.members[number]
+        if member.watch:
+            member.watch.weights = self.stack.take_kept(number)
         self.stack.put_weights(number)
-        self.members[number].save(self.stack.state_of(number))
+        member.save(self.step, self.stack.state_of(number))
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
@@ -112,10 +128,10 @@ class FusedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.flush()
         found = self._evaluation.end()
+        better = [number for number, member in self._training() if member.validated(self.step, found[number])]
+        if better:
+            self.stack.keep(better)
         for number, member in self._training():
-            member.module.step = self.step
-            member.module.evaluated = {f"val/{name}": value for name, value in found[number].items()}
-            member.validated(partial(self.stack.put_weights, number))
             if member.watch and member.watch.is_over:
                 self._save(number)
                 member.is_training = False

@@ -44,24 +44,23 @@ class Member:
         return content["optimizer_states"], content["lr_schedulers"]
 
     def record(self, step: int, times: list[int], losses: Tensor, sums: Tensor) -> None:
-        """Record the losses of the steps up to `step`; one that is not finite is the member's end.
+        """Record the losses of the steps up to `step`, one of which is not finite: the member's end.
 
         losses, sums: (steps,)
         """
         self.module.step = step
         self._or_fail(lambda: self.recorder.record(step, times, losses, sums))
-        self.recorder.write()
 
-    def validated(self, put_weights: Callable[[], None]) -> None:
-        """Its module has been evaluated; `put_weights` brings it its weights as they are now."""
+    def validated(self, step: int, found: dict[str, float]) -> bool:
+        """Take what a validation found after `step`; whether that is the best so far."""
+        self.module.step = step
+        self.module.evaluated = {f"val/{name}": value for name, value in found.items()}
         self.recorder.take(self.module.evaluated)
-        if self.watch:
-            if self.watch.is_better(self.module):
-                put_weights()
-            self.watch.look(self.module)
+        return bool(self.watch and self.watch.look(self.module.evaluated))
 
-    def save(self, optimizing: Optimizing) -> None:
+    def save(self, step: int, optimizing: Optimizing) -> None:
         """Write the checkpoint that the run alone would write after this step."""
+        self.module.step = step
         self._or_fail(lambda: self._save(optimizing))
 
     def _save(self, optimizing: Optimizing) -> None:
@@ -94,5 +93,6 @@ class Member:
             do()
         except RunError as error:
             self.is_training, self.error = False, error
+            self.recorder.write()
             trace = f"{type(error).__name__}: {error}\n"
             self.recorder.journal.write("error", type="RunError", message=str(error), traceback=trace)

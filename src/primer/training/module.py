@@ -58,6 +58,11 @@ class TrainingModule(LightningModule):
         prediction: Tensor = self.net(x)
         return prediction
 
+    def loss_of(self, x: Tensor, y: Tensor, num_rows: int) -> Tensor:
+        """A part's share of the loss of a batch of `num_rows` rows, a scalar."""
+        loss: Tensor = self.criterion(self.net(x), y, num_rows)
+        return loss
+
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self.net.parameters())
 
@@ -101,8 +106,8 @@ class TrainingModule(LightningModule):
             weight.grad = None
         losses = []
         for x, y, num_rows in batch:
-            loss: Tensor = self.criterion(self.net(x), y, num_rows)
-            _backward(loss)
+            loss = self.loss_of(x, y, num_rows)
+            backward(loss)
             losses.append(loss.detach())
         if self.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.weights, self.max_norm)
@@ -133,8 +138,8 @@ class TrainingModule(LightningModule):
         self._evaluated("test")
 
 
-def _backward(loss: Tensor) -> None:
-    """Lightning's autocast is around all of a leg; a backward pass has the types of its forward anyway."""
+def backward(loss: Tensor) -> None:
+    """Compute the gradients of a loss. Lightning's autocast is around all of a leg; a backward pass has the types of its forward anyway."""
     device = loss.device.type
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):

@@ -89,21 +89,26 @@ class Recorder(StepCallback):
 
         losses: (steps,); sums: (steps,), each finite if the step's gradient is
         """
-        self._step = step
         first = step - len(times) + 1
         num_good, error = self.guard.check(first, losses, sums)
-        kept = [
-            index
-            for index in range(num_good)
-            if (first + index) % self.every_n_steps == 0 or first + index == self.num_steps
-        ]
-        if kept:
-            values = losses[:num_good].double().tolist()
-            self.final["train/loss"] = values[kept[-1]]
-            points = [[first + i for i in kept], [times[i] for i in kept], [values[i] for i in kept]]
-            self._keep("train/loss", *points)
+        self.keep(first, times[:num_good], losses[:num_good].double().tolist())
+        self._step = step
         if error:
             raise error
+
+    def keep(self, first: int, times: list[int], losses: list[float]) -> None:
+        """Keep losses that are known to be good, of the steps from `first` on."""
+        self._step = first + len(times) - 1
+        steps = range(first, first + len(times))
+        kept = [
+            index
+            for index, step in enumerate(steps)
+            if step % self.every_n_steps == 0 or step == self.num_steps
+        ]
+        if kept:
+            self.final["train/loss"] = losses[kept[-1]]
+            points = [steps[i] for i in kept], [times[i] for i in kept], [losses[i] for i in kept]
+            self._keep("train/loss", *points)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)

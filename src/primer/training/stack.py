@@ -54,6 +54,8 @@ class Stack(nn.Module):
         self._earlier = earlier  # of each member, where they go on
         self.schedulers: list[LRScheduler] = []
         self._graphs: dict[Any, Callable[..., Any]] = {}
+        self._kept: list[Tensor] = []  # weights as they were when members were kept, as `weights`
+        self._newly_kept: set[int] = set()
 
     def __len__(self) -> int:
         """Members."""
@@ -94,6 +96,8 @@ class Stack(nn.Module):
     def gradients(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
         """Each member's share of the loss of its batch of `num_rows` rows, and that loss's gradient.
 
+        The gradients are valid until the next call.
+
         x: (members, rows, in_features) -> losses: (members,), a gradient for each of `weights`
         """
         losses, *found = self._graph("train", self._losses_and_gradients, num_rows, x, y)
@@ -117,7 +121,7 @@ class Stack(nn.Module):
                 return function(weights, *data, num_rows)
 
             with torch.enable_grad():
-                self._graphs[key] = traced(call, weights, *data)
+                self._graphs[key] = traced(call, weights, *data, is_passing=mode == "train")
         return self._graphs[key](weights, *data)
 
     def _losses_and_gradients(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
@@ -141,11 +145,34 @@ class Stack(nn.Module):
         for scheduler in self.schedulers:
             scheduler.step()
 
+    def keep(self, members: list[int]) -> None:
+        """Remember the weights that some members have now."""
+        with torch.no_grad():
+            if not self._kept:
+                self._kept = [weight.detach().clone() for weight in self.weights]
+            else:
+                rows = torch.tensor(members, device=self._kept[0].device)
+                for kept, weight in zip(self._kept, self.weights, strict=True):
+                    kept.index_copy_(0, rows, weight.index_select(0, rows))
+        self._newly_kept |= set(members)
+
+    def take_kept(self, member: int) -> State | None:
+        """The state of a member's net as it was kept, if that was after the last call."""
+        if member not in self._newly_kept:
+            return None
+        self._newly_kept.remove(member)
+        self._put(member, self._kept)
+        state = self.members[member].net.state_dict()
+        return {name: value.detach().clone() for name, value in state.items()}
+
     def put_weights(self, member: int) -> None:
         """Give a member's own module its weights as they are now."""
+        self._put(member, list(self.weights))
+
+    def _put(self, member: int, weights: list[Tensor]) -> None:
         module = self.members[member]
         with torch.no_grad():
-            for name, weight in zip(self.names, self.weights, strict=True):
+            for name, weight in zip(self.names, weights, strict=True):
                 module.net.get_parameter(name).copy_(weight[member])
 
     def take_weights(self) -> None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from primer.data import Split, epoch_order
 from primer.training.batches import EVALUATED_ROWS, Batch, Part
 
+GATHERED = 2**17  # chosen: numbers that are gathered at once, if more than a batch: 0.5 MB
+
 
 class StackedBatches:
     """As `Batches`, with a first dimension of members, each with a split and a seed of its own.
@@ -34,6 +36,7 @@ class StackedBatches:
         self.begins = np.array([[self.num_rows * places[id(split)]] for split in splits])  # (members, 1)
         self.batch_size, self.num_parts = min(batch_size, self.num_rows), num_parts
         self._seeds = seeds if self.num_rows > batch_size else None
+        self._num_gathered = 1 + GATHERED // (len(splits) * self.batch_size * self.x.shape[1])  # batches
         self._whole: Batch | None = None
 
     def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
@@ -56,13 +59,21 @@ class StackedBatches:
             return
         orders = {seed: epoch_order(self.num_rows, seed=seed, epoch=number) for seed in set(self._seeds)}
         rows = torch.from_numpy(self.begins + np.stack([orders[seed] for seed in self._seeds]))
-        for batch in torch.split(rows, self.batch_size, dim=1)[num_done:]:
-            yield self._batch(batch)
+        rows = rows[:, num_done * self.batch_size :].to(self.x.device)
+        for several in torch.split(rows, self.batch_size * self._num_gathered, dim=1):
+            x, y = self._gathered(several)
+            for batch in zip(*(torch.split(v, self.batch_size, dim=1) for v in (x, y)), strict=True):
+                yield self._parts(*batch)
 
     def _batch(self, rows: Tensor) -> Batch:
         """rows: (members, rows of the batch)"""
-        parts = torch.tensor_split(rows.to(self.x.device), self.num_parts, dim=1)
-        return [(*self._gathered(part), rows.shape[1]) for part in parts if part.shape[1]]
+        return self._parts(*self._gathered(rows.to(self.x.device)))
+
+    def _parts(self, x: Tensor, y: Tensor) -> Batch:
+        if self.num_parts == 1:
+            return [(x, y, x.shape[1])]
+        parts = zip(*(torch.tensor_split(v, self.num_parts, dim=1) for v in (x, y)), strict=True)
+        return [(*part, x.shape[1]) for part in parts if part[0].shape[1]]
 
     def _gathered(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         flat = rows.flatten()

@@ -29,7 +29,7 @@ class Watch(Callback):
         self.best: float | None = None
         self.num_worse = 0  # validations in a row
         self.is_over = False  # it no longer improves
-        self._weights: dict[str, Tensor] | None = None  # of the best, where it is newer than its file
+        self.weights: dict[str, Tensor] | None = None  # of the best, where it is newer than its file
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "num_worse": self.num_worse}
@@ -39,32 +39,33 @@ class Watch(Callback):
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
-        self.look(module)
+        if self.look(module.evaluated):
+            weights = module.net.state_dict()
+            self.weights = {name: weight.detach().clone() for name, weight in weights.items()}
         trainer.should_stop |= self.is_over
 
-    def look(self, module: TrainingModule) -> None:
-        """Look at what a validation found, and keep the weights that it was the best of."""
-        if self.is_better(module):
-            self.best, self.num_worse = module.evaluated[self.monitor], 0
-            weights = module.net.state_dict()
-            self._weights = {name: weight.detach().clone() for name, weight in weights.items()}
+    def look(self, evaluated: dict[str, float]) -> bool:
+        """Look at what a validation found, and say whether it is the best so far."""
+        value = evaluated[self.monitor]
+        is_better = self._is_better(value)
+        if is_better:
+            self.best, self.num_worse = value, 0
         else:
             self.num_worse += 1
         self.is_over = self.patience is not None and self.num_worse >= self.patience
+        return is_better
 
-    def is_better(self, module: TrainingModule) -> bool:
-        """Whether what a validation found is better than the best so far."""
-        value = module.evaluated[self.monitor]
+    def _is_better(self, value: float) -> bool:
         if self.best is None or math.isnan(self.best):
             return True
         return value < self.best if is_falling(self.monitor) else value > self.best
 
     def save(self) -> None:
         """Put the best weights on the disk, if they are not there."""
-        if self._weights is not None:
-            content = {"net": self._weights, self.monitor: self.best}
+        if self.weights is not None:
+            content = {"net": self.weights, self.monitor: self.best}
             VerifiedCheckpointIO().save_checkpoint(content, self.path)
-            self._weights = None
+            self.weights = None
 
     def take_best(self, module: TrainingModule) -> None:
         """Go back to the best weights, if there was a validation."""
