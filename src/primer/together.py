@@ -32,7 +32,8 @@ from primer.training.fusible import check_fusible
 from primer.training.member import Member
 from primer.training.randomness import random_states
 from primer.training.resumption import Resumption, resumption
-from primer.training.stack import Earlier, Stack
+from primer.training.spans import Earlier
+from primer.training.stack import Stack
 from primer.training.stacked_batches import StackedBatches, StackedWhole
 from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads

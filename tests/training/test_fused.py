@@ -18,7 +18,9 @@ from torch import Tensor
 from primer import worker
 from primer.config import compose
 from primer.tracking.journal import Journal, points_of, read
+from primer.training.batches import Batch
 from primer.training.fused import FusedModule
+from primer.training.stack import _cells
 
 SETTINGS = {
     "sgd": ("optimizer=sgd", "optimizer.lr=0.1,0.01"),
@@ -64,14 +66,14 @@ def _train(folders: Sequence[Path], kill_at: int | None) -> None:
     with (folders[0] / "worker.log").open("ab") as log:
         os.dup2(log.fileno(), 2)
     if kill_at is not None:
-        after_step = FusedModule._take_step
+        take_steps = FusedModule._take_steps
 
-        def step_or_die(self: FusedModule, batch: object) -> None:
-            after_step(self, batch)  # type: ignore[arg-type]
-            if self.step == kill_at:
+        def step_or_die(self: FusedModule, batches: list[Batch]) -> None:
+            take_steps(self, batches)
+            if self.step >= kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        FusedModule._take_step = step_or_die  # type: ignore[method-assign, assignment]
+        FusedModule._take_steps = step_or_die  # type: ignore[method-assign]
     sys.exit(worker.main_together(folders, [{}] * len(folders)))
 
 
@@ -192,3 +194,15 @@ def _outline(node: Any, place: str = "") -> Iterator[str]:
             yield from _outline(value, f"{place}[{index}]")
     else:
         yield f"{place} {tuple(node.shape) if isinstance(node, Tensor) else type(node).__name__}"
+
+
+def test_large_nets_are_computed_in_cells_and_are_what_they_are_alone(tmp_path: Path) -> None:
+    """The net of the article: of twelve a cache holds some, and their products are oneDNN's."""
+    runs = [["experiment=primer/two_layer", "max_steps=40", "net.bias=true", f"seed={n}"] for n in range(12)]
+    folders, exit_code = together(tmp_path / "together", runs)
+    assert exit_code == 0
+    (start,) = [record for record in read(folders[0]) if record["kind"] == "start"]
+    assert len(_cells(12, 8 * start["num_params"])) > 1
+    for number in (0, 11):
+        mine = alone(tmp_path / f"alone_{number}", *runs[number])
+        assert largest_difference(mine, folders[number]) < 1e-4

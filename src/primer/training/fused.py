@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.linalg import vector_norm
 
 from primer.training.batches import Batch, Part
 from primer.training.checkpointer import Due
 from primer.training.member import Member
-from primer.training.recorder import now_ms
 from primer.training.stack import Stack
 from primer.training.stacked_metrics import Evaluation
 from primer.training.timetable import Timetable
 
+# Steps of a cell before those of the next: the more, the more rarely its weights are fetched into the cache;
+# the fewer, the sooner a signal is obeyed.
+MAX_AT_ONCE, AT_ONCE_S = 64, 0.2  # chosen
 WRITE_EVERY_S = 1.0  # chosen: a record a member, so less often than a run alone
 
 
@@ -38,22 +40,22 @@ class FusedModule(LightningModule):
         self.step = step
         self._timetable, self._due = timetable, due
         self._has_val = members[0].watch is not None
-        self._losses: list[Tensor] = []  # of the last steps, each (members,)
+        self._losses: list[Tensor] = []  # of the last steps, each (steps, members)
         self._sums: list[Tensor] = []
         self._times: list[int] = []
         self._next_write = 0.0
+        self._at_once = 1
         self._evaluation = Evaluation([member.module for member in members])
 
     def configure_optimizers(self) -> Any:
-        self.stack.make_optimizers()
-        return self.stack.optimizers
+        return self.stack.make_optimizers()
 
     def on_train_start(self) -> None:
         self._due.stop.defer()  # here, since Lightning puts its own handlers in place before
 
     def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
-        for batch in leg:
-            self._take_step(batch)
+        while batches := list(islice(leg, self._num_at_once())):
+            self._take_steps(batches)
             is_last = self.step == self._timetable.num_steps
             if not (self._has_val and (is_last or self._timetable.is_validated(self.step))):
                 self._after_step()
@@ -64,30 +66,27 @@ class FusedModule(LightningModule):
                     self.trainer.should_stop = True
                     return
 
-    def _take_step(self, batch: Batch) -> None:
-        losses, gradients = self.stack.gradients(*batch[0])
-        if len(batch) > 1:
-            gradients = [gradient.clone() for gradient in gradients]
-        for part in batch[1:]:
-            more, others = self.stack.gradients(*part)
-            losses = losses + more
-            gradients = [one + other for one, other in zip(gradients, others, strict=True)]
-        gradients = [gradient.contiguous() for gradient in gradients]
-        flat = [gradient.view(len(self.members), -1) for gradient in gradients]  # (members, entries)
-        max_norm = self.members[0].module.max_norm
-        if max_norm is not None:
-            _clip(flat, max_norm)
-        self.stack.update(gradients)
-        self.step += 1
+    def _num_at_once(self) -> int:
+        """Steps until the next look at what is due."""
+        every = self._due.every_n_steps or self._at_once
+        return min(self._at_once, every - self.step % every)
+
+    def _take_steps(self, batches: list[Batch]) -> None:
+        begun_at = time.monotonic()
+        losses, sums, times = self.stack.steps(batches, self.members[0].module.max_norm)
+        self.step += len(batches)
         self._losses.append(losses)
-        self._sums.append(torch.stack([entries.sum(1) for entries in flat]).sum(0))
-        self._times.append(now_ms())
+        self._sums.append(sums)
+        self._times += times
+        if len(self.stack.cells) > 1:
+            fitting = int(len(batches) * AT_ONCE_S / (time.monotonic() - begun_at))
+            self._at_once = max(1, min(fitting, 2 * len(batches), MAX_AT_ONCE))
 
     def flush(self) -> None:
         """Have each member take its losses of the last steps."""
         if not self._times:
             return
-        losses, sums = torch.stack(self._losses), torch.stack(self._sums)  # (steps, members)
+        losses, sums = torch.cat(self._losses), torch.cat(self._sums)  # (steps, members)
         is_good = torch.isfinite(losses + sums).all(0).tolist()
         columns, first = losses.double().T.tolist(), self.step - len(self._times) + 1
         for number, member in self._training():
@@ -153,13 +152,3 @@ class FusedModule(LightningModule):
         x, y, num_rows = part
         prediction, losses = self.stack.evaluate(x, y, num_rows)
         self._evaluation.take(prediction, y, losses)
-
-
-def _clip(gradients: list[Tensor], max_norm: float) -> None:
-    """As torch's `clip_grad_norm_`, for each member; gradients: (members, entries), changed in place."""
-    norm = vector_norm(
-        torch.stack([vector_norm(entries, dim=1) for entries in gradients]), dim=0
-    )  # (members,)
-    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
-    for entries in gradients:
-        entries.mul_(factor[:, None])

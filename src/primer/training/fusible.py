@@ -35,7 +35,7 @@ def check_fusible(stack: Stack, batch: Batch) -> None:
     if not _are_same(random_states(), generators):
         raise CantFuse("the net draws random numbers, as dropout")
     try:
-        losses, _ = stack.gradients(x, y, num_rows)
+        losses = torch.cat([stack.gradients(cell, x, y, num_rows)[0] for cell in stack.cells])
     except Exception as error:  # whatever a net of the user's does under vmap
         raise CantFuse(
             f"vmap refuses the net: {type(error).__name__}: {str(error).splitlines()[0]}"

@@ -15,7 +15,7 @@ from primer.training.checkpointer import position_of
 from primer.training.module import TrainingModule
 from primer.training.randomness import States
 from primer.training.recorder import Recorder
-from primer.training.stack import Optimizing
+from primer.training.spans import Optimizing
 from primer.training.watch import Watch
 
 

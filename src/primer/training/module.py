@@ -139,7 +139,7 @@ class TrainingModule(LightningModule):
 
 
 def backward(loss: Tensor) -> None:
-    """Compute the gradients of a loss. Lightning's autocast is around all of a leg; a backward pass has the types of its forward anyway."""
+    """Compute a loss's gradients; Lightning's autocast is around all of a leg, where none belongs here."""
     device = loss.device.type
     if torch.is_autocast_enabled(device):
         with torch.autocast(device, enabled=False):

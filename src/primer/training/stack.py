@@ -1,42 +1,36 @@
 """Nets of one shape as one: every parameter has a first dimension more, that of the members.
 
-Members whose optimizer and scheduler have the same settings are a span. Each span has a real torch optimizer
-over its rows of the stacked parameters; what it does is elementwise, so every member's update is the very
-arithmetic of the member alone. Source of the idea: Wang et al., Horizontally Fused Training Array, 2021,
-https://arxiv.org/abs/2102.02344
+Source of the idea: Wang et al., Horizontally Fused Training Array, 2021, https://arxiv.org/abs/2102.02344
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.linalg import vector_norm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
+from primer.training.batches import Batch
 from primer.training.criteria import Criterion
 from primer.training.module import TrainingModule
+from primer.training.recorder import now_ms
+from primer.training.spans import Earlier, Optimizing, Span, State
 from primer.training.traced import traced
 
-State = dict[str, Any]
-Optimizing = tuple[list[State], list[State]]  # the states of an optimizer and of a scheduler, if there is one
-COUNTS = ("step", "eta", "mu", "mu_product")  # functions of the step, in the state of torch's optimizers
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """What a member's checkpoint has of its optimizer and scheduler, and whether it trains on."""
-
-    optimizing: Optimizing
-    trains: bool
+# Chosen by measuring: weights and gradients that a core's cache holds; the net of the article has 0.8 MB
+CELL_BYTES = 2**22
 
 
 class Stack(nn.Module):
-    """The nets of `modules` as one, and the optimizers of its `spans` of members, as they were `earlier`."""
+    """The nets of `modules` as one, and the optimizers of its `spans` of members, as they were `earlier`.
+
+    Members are computed a cell at a time, as many as the cache holds; some steps of one, then of the next.
+    """
 
     def __init__(
         self,
@@ -45,62 +39,70 @@ class Stack(nn.Module):
         earlier: Sequence[Earlier] | None = None,
     ) -> None:
         super().__init__()
-        self.members, self.spans = list(modules), list(spans)
+        self.members = list(modules)
         self._net, self._criterion = modules[0].net, modules[0].criterion
         self.names = [name for name, _ in self._net.named_parameters()]
         stacked = (torch.stack([module.net.get_parameter(name) for module in modules]) for name in self.names)
         self.weights = nn.ParameterList(weight.detach() for weight in stacked)  # each (members, *shape)
-        self.optimizers: list[Optimizer] = []
+        self.cells = _cells(len(modules), sum(2 * weight[0].nbytes for weight in self.weights))
+        self._ranges = [part for span in spans for cell in self.cells if (part := _common(span, cell))]
+        self._spans: list[Span] = []
         self._earlier = earlier  # of each member, where they go on
-        self.schedulers: list[LRScheduler] = []
         self._graphs: dict[Any, Callable[..., Any]] = {}
         self._kept: list[Tensor] = []  # weights as they were when members were kept, as `weights`
         self._newly_kept: set[int] = set()
 
-    def __len__(self) -> int:
-        """Members."""
-        return len(self.members)
-
-    def make_optimizers(self) -> None:
-        """Make each span's optimizer and scheduler, once the weights are where they are trained."""
-        self._parts = [
-            [nn.Parameter(weight.detach()[span.start : span.stop]) for weight in self.weights]
-            for span in self.spans
+    def make_optimizers(self) -> list[Optimizer]:
+        """Make the optimizers and schedulers, once the weights are where they are trained."""
+        weights = list(self.weights)
+        self._spans = [
+            Span(members, weights, self.members[members.start], self._earlier) for members in self._ranges
         ]
-        for span, parts in zip(self.spans, self._parts, strict=True):
-            made = self.members[span.start].make_optimizer(parts)
-            self.optimizers.append(made["optimizer"])
-            if "lr_scheduler" in made:
-                self.schedulers.append(made["lr_scheduler"])
-            if self._earlier:
-                self._go_on(made, span)
+        return [span.optimizer for span in self._spans]
 
-    def _go_on(self, made: dict[str, Any], span: range) -> None:
-        """Give a span's optimizer and scheduler the states of its members."""
-        assert self._earlier
-        states = [self._earlier[member] for member in span]
-        # what counts steps is of one that trains on: others may have stopped before
-        (leading,), schedulers = next((state for state in states if state.trains), states[0]).optimizing
-        rows = [state.optimizing[0][0]["state"] for state in states]
-        merged = {
-            index: {
-                key: value if _is_count(key, value) else torch.stack([row[index][key] for row in rows])
-                for key, value in values.items()
-            }
-            for index, values in leading["state"].items()
-        }
-        made["optimizer"].load_state_dict(leading | {"state": merged})
-        if "lr_scheduler" in made:
-            made["lr_scheduler"].load_state_dict(schedulers[0])
+    def steps(self, batches: Sequence[Batch], max_norm: float | None) -> tuple[Tensor, Tensor, list[int]]:
+        """Updates of every member by its batches, its gradients scaled down to `max_norm`.
 
-    def gradients(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
-        """Each member's share of the loss of its batch of `num_rows` rows, and that loss's gradient.
+        Returns the losses before them, and of each gradient the sum: (steps, members) each; and when each
+        step was done.
+        """
+        losses, sums, times = list[Tensor](), list[Tensor](), list[int]()
+        for cell in self.cells:
+            found = []
+            times = []
+            for batch in batches:
+                found.append(self._step_of(cell, batch, max_norm))
+                times.append(now_ms())
+            losses.append(torch.stack([one for one, _ in found]))
+            sums.append(torch.stack([one for _, one in found]))
+        return torch.cat(losses, dim=1), torch.cat(sums, dim=1), times
+
+    def _step_of(self, cell: range, batch: Batch, max_norm: float | None) -> tuple[Tensor, Tensor]:
+        losses, gradients = self.gradients(cell, *batch[0])
+        if len(batch) > 1:
+            gradients = [gradient.clone() for gradient in gradients]
+        for part in batch[1:]:
+            more, others = self.gradients(cell, *part)
+            losses = losses + more
+            gradients = [one + other for one, other in zip(gradients, others, strict=True)]
+        gradients = [gradient.contiguous() for gradient in gradients]
+        flat = [gradient.view(len(cell), -1) for gradient in gradients]  # (members, entries)
+        if max_norm is not None:
+            _clip(flat, max_norm)
+        for span in self._spans:
+            if span.members.start in cell:
+                span.update(gradients, cell.start)
+        return losses, torch.stack([entries.sum(1) for entries in flat]).sum(0)
+
+    def gradients(self, cell: range, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
+        """The share of the loss of a batch of `num_rows` rows of each member of a cell, and its gradient.
 
         The gradients are valid until the next call.
 
-        x: (members, rows, in_features) -> losses: (members,), a gradient for each of `weights`
+        x: (members, rows, in_features) -> losses: (members of the cell,), a gradient for each of `weights`
         """
-        losses, *found = self._graph("train", self._losses_and_gradients, num_rows, x, y)
+        weights, x, y = [_rows(weight, cell) for weight in self.weights], _rows(x, cell), _rows(y, cell)
+        losses, *found = self._graph("train", self._losses_and_gradients, num_rows, weights, x, y)
         return losses, found
 
     def evaluate(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -108,12 +110,13 @@ class Stack(nn.Module):
 
         x: (members, rows, in_features) -> (members, rows, out_features), (members,)
         """
-        prediction, losses = self._graph("eval", self._predictions, num_rows, x, y)
+        prediction, losses = self._graph("eval", self._predictions, num_rows, list(self.weights), x, y)
         return prediction, losses
 
-    def _graph(self, mode: str, function: Callable[..., Any], num_rows: int, *data: Tensor) -> Any:
+    def _graph(
+        self, mode: str, function: Callable[..., Any], num_rows: int, weights: list[Tensor], *data: Tensor
+    ) -> Any:
         key = mode, num_rows, *(tensor.shape for tensor in data)
-        weights = list(self.weights)
         if key not in self._graphs:
             self._net.train(mode == "train")
 
@@ -135,15 +138,6 @@ class Stack(nn.Module):
 
         prediction, losses = vmap(predict)(weights, x, y)
         return prediction.detach(), losses.detach()
-
-    def update(self, gradients: list[Tensor]) -> None:
-        """One step of every span's optimizer and scheduler."""
-        for span, parts, optimizer in zip(self.spans, self._parts, self.optimizers, strict=True):
-            for part, gradient in zip(parts, gradients, strict=True):
-                part.grad = gradient[span.start : span.stop]
-            optimizer.step()
-        for scheduler in self.schedulers:
-            scheduler.step()
 
     def keep(self, members: list[int]) -> None:
         """Remember the weights that some members have now."""
@@ -183,22 +177,32 @@ class Stack(nn.Module):
 
     def state_of(self, member: int) -> Optimizing:
         """The states of a member's optimizer and scheduler, as they would be of the member alone."""
-        number, span = next((n, span) for n, span in enumerate(self.spans) if member in span)
-        state = self.optimizers[number].state_dict()
-        own = {
-            index: {
-                key: value if _is_count(key, value) else value[member - span.start].clone()
-                for key, value in values.items()
-            }
-            for index, values in state["state"].items()
-        }
-        schedulers = [self.schedulers[number].state_dict()] if self.schedulers else []
-        return [state | {"state": own}], schedulers
+        return next(span for span in self._spans if member in span.members).state_of(member)
 
 
-def _is_count(key: str, value: Any) -> bool:
-    """Whether an entry of an optimizer's state is the same for all members, not a row for each."""
-    return key in COUNTS or not isinstance(value, Tensor)
+def _cells(num_members: int, num_bytes: int) -> list[range]:
+    """Members in cells of about the same size; one of them takes `num_bytes`."""
+    num_cells = -(-num_members * num_bytes // CELL_BYTES)
+    bounds = [num_members * number // num_cells for number in range(num_cells + 1)]
+    return [range(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
+
+
+def _common(one: range, other: range) -> range:
+    return range(max(one.start, other.start), min(one.stop, other.stop))
+
+
+def _rows(values: Tensor, cell: range) -> Tensor:
+    return values if len(values) == len(cell) else values[cell.start : cell.stop]
+
+
+def _clip(gradients: list[Tensor], max_norm: float) -> None:
+    """As torch's `clip_grad_norm_`, for each member; gradients: (members, entries), changed in place."""
+    norm = vector_norm(
+        torch.stack([vector_norm(entries, dim=1) for entries in gradients]), dim=0
+    )  # (members,)
+    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
+    for entries in gradients:
+        entries.mul_(factor[:, None])
 
 
 def _loss_of(
