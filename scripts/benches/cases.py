@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from primer.data import Dataset, bundled, synthetic
 from primer.training.batches import Batches
+from primer.training.trainer import silence_lightning
 
 SPLITS = {"val_fraction": 0.15, "test_fraction": 0.15, "standardize": True, "seed": 0}
 PRIMER = ("experiment=primer/two_layer", "log_every_n_steps=1")
@@ -119,6 +121,9 @@ class _Plain(LightningModule):
 
 def lightning_loop(case: Case) -> float:
     """Seconds of one run by a plain Lightning Trainer that logs nothing and validates nothing."""
+    silence_lightning()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     split = case.dataset().train
     rows = TensorDataset(*(torch.from_numpy(np.ascontiguousarray(v)) for v in (split.x, split.y)))
     trainer = Trainer(
@@ -147,7 +152,7 @@ def sklearn_runs(case: Case, num_runs: int) -> float:
     def fit(seed: int) -> None:
         solver = {"solver": "adam"} if case.has_classes else {"solver": "sgd", "momentum": 0.0}
         kind(
-            (case.shape[1],),
+            hidden_layer_sizes=(case.shape[1],),
             batch_size=case.batch_size,
             max_iter=num_epochs,
             learning_rate_init=1e-4,

@@ -6,6 +6,7 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Timer
 
 from lightning import Callback
 
@@ -30,6 +31,8 @@ from primer.training.compiled import Compiler
 from primer.training.forking import write_first_checkpoint
 from primer.training.resumption import resumption
 from primer.training.trainer import on_its_device, use_threads
+
+IMPORTS_AFTER_S = 2.0  # chosen: a second of imports would be most of a short training
 
 
 def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: StopSignal) -> None:
@@ -58,6 +61,13 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
     can_be_cut = module.criterion.can_be_cut
     val_batches = Whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
+    has_model = bool(config["tracking"].get("log_model"))
+    imports = Timer(
+        IMPORTS_AFTER_S, model_saver
+    )  # of what saves the model, beside a training that takes long
+    imports.daemon = True
+    if has_model:
+        imports.start()
     trainer.fit(module, legs, val_batches, ckpt_path=begin.checkpoint)
     stop.obey_at_once()
     if watch:
@@ -65,7 +75,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     if dataset.test is not None:
         trainer.test(module, Whole(dataset.test, can_be_cut=can_be_cut), verbose=False)
     recorder.write_summary()
-    if config["tracking"].get("log_model"):
+    if has_model:
         keep_model(model_saver(), folder, module.net, dataset, journal)
         stop.obey()  # where somebody else's `except:` swallowed it
 

@@ -98,6 +98,8 @@ def attempt(
     try:
         if own:
             own.start()
+        if means is None:
+            Thread(target=curves.warm_up, daemon=True).start()  # its imports, beside the worker's
         if debug:
             exit_code = _train_here(folder, secrets)
         else:
@@ -136,7 +138,7 @@ def conclude(
     leave_files(folder, secrets_of(config).values(), has_picture=has_picture)
     end = write_end(folder, ending, duration_s)
     if shipment:
-        shipment.end = end
+        shipment.finish(end)
     return result_of(folder, config, ending, duration_s)
 
 

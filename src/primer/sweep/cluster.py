@@ -119,7 +119,7 @@ class _Following:
                 end = self._write_end(self._task.error()) if self._task else self._submit()
             if end:
                 if self._shipment:
-                    self._shipment.end = end
+                    self._shipment.finish(end)
                 return result_in(self._job, end)
             if stop.received:
                 self._ask_to_stop()

@@ -99,5 +99,5 @@ def _attempt(folder: Path, config: dict[str, Any], stop: JobStop, lock: int, mea
         duration_s = time.monotonic() - started_at
         end = write_end(folder, ending, duration_s)
         if means.courier:
-            means.courier.add(folder).end = end
+            means.courier.add(folder).finish(end)
         return result_of(folder, config, ending, duration_s)

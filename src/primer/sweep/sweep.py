@@ -204,7 +204,7 @@ class Sweep:
     def finish(self, end: Record, *, is_hurried: bool) -> bool:
         """The sweep's journal has its end: wait for it to arrive; whether all did."""
         if self._shipment:
-            self._shipment.end = end
+            self._shipment.finish(end)
         arrived = [courier.finish(self.stop, is_hurried=is_hurried) for courier in self._couriers.values()]
         return all(arrived)
 

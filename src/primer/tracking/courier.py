@@ -18,6 +18,7 @@ from primer.tracking.shipment import LateStore, Shipment
 from primer.tracking.trouble import FULL, reason_of
 
 SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
+REST, LONGEST_REST_S = 3, 3.0  # chosen: times as long as shipping took, which takes a core from training
 LONGEST_WAIT_S = 30.0  # chosen: between two tries
 DELETED = "its run was deleted in MLflow, and stays so: nothing more is sent there"
 GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
@@ -31,8 +32,8 @@ class Courier(threading.Thread):
         self.trouble: str | None = None  # what the last try failed of
         self.store = LateStore(uri)
         self._uri = redacted_text(uri)
-        self.shipments = [Shipment(folder, uri, self.store) for folder in folders]
         self._wake = threading.Event()
+        self.shipments = [Shipment(folder, uri, self.store, wake=self._wake.set) for folder in folders]
         self._is_over = self._has_warned = False
         self._is_closed = bool(folders)  # no more will come
         self._succeeded_at = time.monotonic()
@@ -40,7 +41,7 @@ class Courier(threading.Thread):
 
     def add(self, folder: Path) -> Shipment:
         """Ship one more folder, after those that are there."""
-        shipment = Shipment(folder, self.store.uri, self.store)
+        shipment = Shipment(folder, self.store.uri, self.store, wake=self._wake.set)
         self.shipments.append(shipment)  # at once for all threads
         self._wake.set()
         return shipment
@@ -92,8 +93,10 @@ class Courier(threading.Thread):
     def run(self) -> None:
         wait_s = SHIP_EVERY_S
         while not self._is_over and not (self._is_closed and self.has_arrived):
+            begun_at = time.monotonic()
             has_failed = self._ship()
-            wait_s = min(LONGEST_WAIT_S, 2 * wait_s) if has_failed else SHIP_EVERY_S
+            rest_s = max(SHIP_EVERY_S, min(LONGEST_REST_S, REST * (time.monotonic() - begun_at)))
+            wait_s = min(LONGEST_WAIT_S, 2 * wait_s) if has_failed else rest_s
             if not has_failed and any(shipment.is_complete for shipment in self.shipments):
                 continue
             if not (self._is_closed and self.has_arrived):

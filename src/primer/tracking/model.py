@@ -122,7 +122,7 @@ def _save(folder: Path, module: Answering, dataset: Dataset) -> None:
         warnings.simplefilter("ignore")
         exported = _save_exported(module, inner_folder, dataset)
         _write_serving(inner_folder / "serving", dataset)
-        _save_answering(folder, inner_folder, dataset, exported)
+        _save_answering(folder, inner_folder, module, dataset, exported)
     shutil.rmtree(inner_folder)
 
 
@@ -154,11 +154,12 @@ def _write_serving(folder: Path, dataset: Dataset) -> None:
         skops.io.dump(dataset.preprocessor, folder / "preprocessor.skops")
 
 
-def _save_answering(folder: Path, inner: Path, dataset: Dataset, exported: Model) -> None:
+def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Dataset, exported: Model) -> None:
     # numbers as double: a column of whole numbers may meet a gap, or a fraction, when served
     numbers = dataset.example.select_dtypes("number").columns
     example = dataset.example.astype(dict.fromkeys(numbers, "float64"))
-    answer = serving.RawRows(inner).predict(example)
+    with torch.no_grad():
+        answer = serving.RawRows(inner, module).predict(example)
     with tempfile.TemporaryDirectory() as code:
         shutil.copy(serving.__file__, Path(code) / "primer_serving.py")
         model = Model()

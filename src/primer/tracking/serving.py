@@ -18,12 +18,13 @@ import torch
 class RawRows:
     """A trained net that takes raw rows: a DataFrame with the training table's columns, in any order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, net: torch.nn.Module | None = None) -> None:
+        """The model of a folder; with `net`, what is saved in there, it need not be loaded."""
         answer = json.loads((folder / "serving" / "answer.json").read_text())
         self.features: list[str] = answer["features"]
         self.classes: list[str] = answer["classes"]
         self.texts: list[str] = answer["texts"]
-        self.net = torch.export.load(folder / "data" / "model.pt2").module()
+        self.net = net or torch.export.load(folder / "data" / "model.pt2").module()
         preprocessor = folder / "serving" / "preprocessor.skops"
         self.preprocessor = _load(preprocessor, answer["trusted"]) if preprocessor.exists() else None
 

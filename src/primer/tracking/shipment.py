@@ -8,6 +8,7 @@ MLflow keeps a point that it already has once, and a run is known by the id in i
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +67,20 @@ class Shipment:
     or a sweep that it has jobs.
     """
 
-    def __init__(self, folder: Path, uri: str, store: LateStore | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        uri: str,
+        store: LateStore | None = None,
+        *,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         self.run_id: str | None = None
         self.has_arrived = False
         self.was_deleted = False  # in the store, by somebody: it stays so
         self.end: Record | None = None  # for a journal that had no room for it
         self.folder = folder
+        self._wake = wake
         self._late = store or LateStore(uri)
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
@@ -81,6 +90,11 @@ class Shipment:
         self._last_step = 0
         self._has_jobs = False
         self._stride: int | None = None
+
+    def finish(self, end: Record) -> None:
+        """The journal has its end, or had no room for it: ship that, and soon."""
+        self.end = end
+        self._wake()
 
     @property
     def is_complete(self) -> bool:
@@ -94,8 +108,8 @@ class Shipment:
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
-        if "data" in kinds:
-            import primer.tracking.store  # noqa: F401 - 1.5 s, while the worker imports torch
+        if "data" in kinds and self._store is None:
+            self._store = self._late.open()  # 3 s the first time, while the worker imports torch
         # a sweep's jobs are in its ledger from its first attempt on
         self._has_jobs |= any(record["kind"] == "job" for record in self._waiting)
         is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
