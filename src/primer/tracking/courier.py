@@ -6,6 +6,7 @@ and `primer sync` does when the run is over.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ SHIP_EVERY_S = 0.5  # chosen: MLflow's page refreshes no faster
 REST, LONGEST_REST_S = 3, 3.0  # chosen: times as long as shipping took, which takes a core from training
 LONGEST_WAIT_S = 30.0  # chosen: between two tries
 DELETED = "its run was deleted in MLflow, and stays so: nothing more is sent there"
+NICE = 10  # chosen: training comes first
 GIVE_UP_AFTER_S, HURRIED_S = 30.0, 3.0  # chosen: without success, after the end
 
 
@@ -91,6 +93,8 @@ class Courier(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         wait_s = SHIP_EVERY_S
         while not self._is_over and not (self._is_closed and self.has_arrived):
             begun_at = time.monotonic()
