@@ -23,6 +23,7 @@ PAIRED: dict[str, Callable[[int], Iterator[Figure]]] = {
 
 
 def main() -> None:
+    """Measure what was asked for, and print a line for each figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     choices = [*PAIRED, "scale", "table"]
     parser.add_argument("what", nargs="*", choices=choices, default=list(PAIRED), metavar="|".join(choices))

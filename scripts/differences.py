@@ -28,6 +28,7 @@ LENGTH = ("max_steps=200", "val_every_n_steps=20", "patience=3", "tracking=off")
 
 
 def main() -> None:
+    """Print a line for each optimizer, data and activation."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", choices=("32", "64"), default="64")
     precision = f"accelerator.precision={parser.parse_args().precision}"

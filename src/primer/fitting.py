@@ -53,7 +53,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     looking: list[Callback] = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]
     batches = train_batches(config, dataset)
     if config.get("compile"):
-        looking.append(Compiler(lambda: next(batches.after(begin.step))[0], journal))
+        looking.append(Compiler(lambda: next(batches.after(begin.step)), journal))
     legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
     trainer = trainer_of(config, folder, looking, num_legs=legs.num_left)
     batches.place(on_its_device(trainer))

@@ -9,6 +9,7 @@ import torch
 from test_fused import begin, largest_difference
 
 from primer import worker
+from primer.sweep.gpus import visible_gpus
 from primer.tracking.journal import read
 from primer.training.compiled import Compiler
 
@@ -51,3 +52,14 @@ def test_without_a_compiler_a_line_says_so(tmp_path: Path, monkeypatch: pytest.M
     assert line.startswith("compile=true: trained without: ")
     assert "compiler" in line
     assert largest_difference(plain, other) == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not visible_gpus(), reason="no GPU")
+@pytest.mark.parametrize("parts", [1, 2])
+def test_on_a_gpu_it_is_the_same_training_by_cuda_graphs(tmp_path: Path, parts: int) -> None:
+    runs = (*RUN, "accelerator=gpu", f"accumulate_grad_batches={parts}")
+    plain, compiled = begin(tmp_path / "plain", *runs), begin(tmp_path / "compiled", *runs, "compile=true")
+    assert [worker.main(folder / "config.yaml") for folder in (plain, compiled)] == [0, 0]
+    assert warnings_of(compiled) == []
+    assert largest_difference(plain, compiled) < 1e-4

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import optuna
 
 Direction = Literal["minimize", "maximize"]
-
 NAME = "sweep"
 SPACE, EXHAUSTED = "primer.space", "primer.exhausted"  # what the study remembers besides its trials
 FAILED = "primer.failed"  # and a trial
