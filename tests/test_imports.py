@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "redact": "",
     "files": "errors",
     "direction": "",
+    "yaml_text": "",
     "stopping": "errors",
-    "config": "errors redact",
+    "config": "errors redact yaml_text",
     "data": "errors",
     "nets": "errors",
     "activations": "errors",
@@ -36,11 +37,12 @@ MAY_IMPORT = {
     "parts": "errors config data stopping training tracking.journal tracking.model",
     "fitting": "data parts stopping training tracking.journal",
     "together": "data errors parts stopping training tracking.journal",
-    "worker": "errors redact stopping config data tracking.journal tracking.heartbeat fitting together",
+    "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
+    "together",
     # the controller's side; a frozen config and a journal lie between the two
-    "tracking": "errors redact stopping tracking.journal",
+    "tracking": "errors redact yaml_text stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
-    "folder": "errors files redact config tracking tracking.journal",
+    "folder": "errors files redact yaml_text config tracking tracking.journal",
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking.journal",
     "result": "errors",
@@ -62,7 +64,7 @@ MAY_IMPORT = {
     "verify": "errors activations",
     "completion": "errors config",
     "output": "",
-    "cli": "errors output config tracking result run reproduce sync doctor summary completion sweep "
+    "cli": "errors output yaml_text config tracking result run reproduce sync doctor summary completion sweep "
     "compare verify",
     "__init__": "errors result run reproduce sweep sync doctor",
     "__main__": "cli",

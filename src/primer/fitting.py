@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from threading import Timer
-
-from lightning import Callback
+from typing import Any
 
 from primer.data import Dataset
 from primer.parts import (
@@ -50,7 +49,7 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     recorder, watch = recorder_of(config, journal, begin), watch_of(config, dataset, folder)
     due = due_of(config, begin.timetable, stop)
     checkpointer = Checkpointer(folder / "checkpoints", recorder, begin.timetable, due, watch)
-    looking: list[Callback] = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]
+    looking: list[Any] = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]
     batches = train_batches(config, dataset)
     if config.get("compile"):
         looking.append(Compiler(lambda: next(batches.after(begin.step)), journal))

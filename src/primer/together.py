@@ -68,13 +68,15 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     trainer = trainer_of(config, runs[0].folder, [], num_legs=legs.num_left)
     for member in members:
         trainer.precision_plugin.convert_module(member.module)
-    stack = Stack([member.module for member in members], _spans(runs), _go_on(members, begins))
+    device = trainer.strategy.root_device
+    modules, earlier = [member.module for member in members], _go_on(members, begins)
+    stack = Stack(modules, _spans(runs), earlier, has_cells=device.type == "cpu")
     fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop), step=step)
     batches.place(on_its_device(trainer))
     check_fusible(stack, next(batches.after(0)))
     for run in runs:
         run.journal.write("data", **run.facts)
-        run.journal.write("start", **facts, device=str(trainer.strategy.root_device), num_fused=len(runs))
+        run.journal.write("start", **facts, device=str(device), num_fused=len(runs))
     trainer.fit(fused, legs, _whole([run.dataset.val for run in runs], members[0]))
     stop.obey_at_once()
     for _, member in fused.finished():

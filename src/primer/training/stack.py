@@ -29,7 +29,8 @@ CELL_BYTES = 2**22
 class Stack(nn.Module):
     """The nets of `modules` as one, and the optimizers of its `spans` of members, as they were `earlier`.
 
-    Members are computed a cell at a time, as many as the cache holds; some steps of one, then of the next.
+    With `has_cells`, for a CPU, members are computed a cell at a time, as many as its cache holds: some steps
+    of one, then of the next.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Stack(nn.Module):
         modules: Sequence[TrainingModule],
         spans: Sequence[range],
         earlier: Sequence[Earlier] | None = None,
+        *,
+        has_cells: bool = True,
     ) -> None:
         super().__init__()
         self.members = list(modules)
@@ -44,7 +47,8 @@ class Stack(nn.Module):
         self.names = [name for name, _ in self._net.named_parameters()]
         stacked = (torch.stack([module.net.get_parameter(name) for module in modules]) for name in self.names)
         self.weights = nn.ParameterList(weight.detach() for weight in stacked)  # each (members, *shape)
-        self.cells = _cells(len(modules), sum(2 * weight[0].nbytes for weight in self.weights))
+        num_bytes = sum(2 * weight[0].nbytes for weight in self.weights) if has_cells else 1
+        self.cells = _cells(len(modules), num_bytes)
         self._ranges = [part for span in spans for cell in self.cells if (part := _common(span, cell))]
         self._spans: list[Span] = []
         self._earlier = earlier  # of each member, where they go on
