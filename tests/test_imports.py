@@ -64,8 +64,8 @@ MAY_IMPORT = {
     "verify": "errors activations",
     "completion": "errors config",
     "output": "",
-    "cli": "errors output yaml_text config tracking result run reproduce sync doctor summary completion sweep "
-    "compare verify",
+    "cli": "errors output yaml_text config tracking result run reproduce sync doctor summary completion "
+    "sweep compare verify",
     "__init__": "errors result run reproduce sweep sync doctor",
     "__main__": "cli",
 }

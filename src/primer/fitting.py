@@ -5,6 +5,8 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -61,13 +63,8 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     can_be_cut = module.criterion.can_be_cut
     val_batches = Whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
     has_model = bool(config["tracking"].get("log_model"))
-    imports = Timer(
-        IMPORTS_AFTER_S, model_saver
-    )  # of what saves the model, beside a training that takes long
-    imports.daemon = True
-    if has_model:
-        imports.start()
-    trainer.fit(module, legs, val_batches, ckpt_path=begin.checkpoint)
+    with _beside(model_saver) if has_model else nullcontext():
+        trainer.fit(module, legs, val_batches, ckpt_path=begin.checkpoint)
     stop.obey_at_once()
     if watch:
         watch.take_best(module)
@@ -77,6 +74,18 @@ def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: 
     if has_model:
         keep_model(model_saver(), folder, module.net, dataset, journal)
         stop.obey()  # where somebody else's `except:` swallowed it
+
+
+@contextmanager
+def _beside(imports: Callable[[], Any]) -> Iterator[None]:
+    """Have something imported beside a training, if that takes long."""
+    timer = Timer(IMPORTS_AFTER_S, imports)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()  # a process that ends in the midst of an import aborts
 
 
 def train_batches(config: Config, dataset: Dataset) -> Batches:

@@ -99,7 +99,7 @@ def attempt(
         if own:
             own.start()
         if means is None:
-            Thread(target=curves.warm_up, daemon=True).start()  # its imports, beside the worker's
+            Thread(target=curves.warm_up).start()  # its imports, beside the worker's
         if debug:
             exit_code = _train_here(folder, secrets)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     stack = Stack(modules, _spans(runs), earlier, has_cells=device.type == "cpu")
     fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop), step=step)
     batches.place(on_its_device(trainer))
-    check_fusible(stack, next(batches.after(0)))
+    check_fusible(stack, list(islice(batches.after(0), 2)))
     for run in runs:
         run.journal.write("data", **run.facts)
         run.journal.write("start", **facts, device=str(device), num_fused=len(runs))

@@ -46,8 +46,7 @@ def main(
     Stops when its controller is gone, which `is_orphaned` says.
     """
     folder = config_path.parent
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
+    _import_from_here()
     with Journal(folder) as journal, Heartbeat(journal, is_orphaned):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
@@ -70,6 +69,7 @@ def main_together(
     trained as one, nothing of them was begun, and the first one's journal says why; 70: training raised, and
     each alone may meet with something else.
     """
+    _import_from_here()
     with ExitStack() as closing:
         journals = [closing.enter_context(Journal(folder)) for folder in folders]
         closing.enter_context(Heartbeat(journals[0], is_orphaned))
@@ -86,6 +86,11 @@ def main_together(
             sys.stderr.write(redacted_text(traceback.format_exc(), known))
             return os.EX_SOFTWARE
     return 0
+
+
+def _import_from_here() -> None:
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
 
 
 def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop: StopSignal) -> None:

@@ -92,19 +92,17 @@ class ModelSaver:
     def __init__(self) -> None:
         self._first: Path | None = None
         self._program: torch.export.ExportedProgram | None = None
-        self._model: Model | None = None
+        self._model = Model()  # of the first, whose file may be another by now: it is shipped
 
     def save(self, folder: Path, net: nn.Module, dataset: Dataset) -> None:
         """Write the model of a net that was trained on `dataset` into a new folder."""
         module = Answering(copy.deepcopy(net).float(), dataset).cpu().eval()
         if self._first is None:
-            _save(folder, module, dataset)
+            self._model = _save(folder, module, dataset)
             self._first = folder
             return
-        if self._program is None or self._model is None:
+        if self._program is None:
             self._program = torch.export.load(self._first / PROGRAM)
-            self._model = Model.load(self._first)
-            self._model.model_id = self._model.run_id = None  # it may be shipped by now
         shutil.copytree(self._first, folder, ignore=shutil.ignore_patterns("preprocessor.skops"))
         with torch.no_grad():
             for name, value in module.state_dict().items():
@@ -115,15 +113,16 @@ class ModelSaver:
         self._model.save(folder / "MLmodel")
 
 
-def _save(folder: Path, module: Answering, dataset: Dataset) -> None:
+def _save(folder: Path, module: Answering, dataset: Dataset) -> Model:
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     inner_folder = folder.with_name(f".{folder.name}")
     with warnings.catch_warnings(), _unchecked():
         warnings.simplefilter("ignore")
         exported = _save_exported(module, inner_folder, dataset)
         _write_serving(inner_folder / "serving", dataset)
-        _save_answering(folder, inner_folder, module, dataset, exported)
+        model = _save_answering(folder, inner_folder, module, dataset, exported)
     shutil.rmtree(inner_folder)
+    return model
 
 
 def _save_exported(module: nn.Module, folder: Path, dataset: Dataset) -> Model:
@@ -154,7 +153,7 @@ def _write_serving(folder: Path, dataset: Dataset) -> None:
         skops.io.dump(dataset.preprocessor, folder / "preprocessor.skops")
 
 
-def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Dataset, exported: Model) -> None:
+def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Dataset, exported: Model) -> Model:
     # numbers as double: a column of whole numbers may meet a gap, or a fraction, when served
     numbers = dataset.example.select_dtypes("number").columns
     example = dataset.example.astype(dict.fromkeys(numbers, "float64"))
@@ -176,6 +175,7 @@ def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Datas
     for part in ("data", "serving"):
         shutil.move(inner / part, folder / part)
     model.save(folder / "MLmodel")
+    return model
 
 
 def _any_row(dataset: Dataset) -> Schema:

@@ -108,8 +108,8 @@ class Shipment:
         if self.end and self.end not in self._waiting:
             self._waiting.append(self.end)
         kinds = {record["kind"] for record in last_attempt(self._waiting)}
-        if "data" in kinds and self._store is None:
-            self._store = self._late.open()  # 3 s the first time, while the worker imports torch
+        if "data" in kinds:
+            import primer.tracking.store  # noqa: F401 - 1.5 s, while the worker imports torch
         # a sweep's jobs are in its ledger from its first attempt on
         self._has_jobs |= any(record["kind"] == "job" for record in self._waiting)
         is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}

@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from primer.errors import CantFuse
-from primer.training.batches import Batch
-from primer.training.module import TrainingModule
+from primer.training.batches import Batch, Part
 from primer.training.randomness import random_states
 from primer.training.stack import Stack
 
 TOLERANCE = 1e-4  # chosen: far above rounding, far below any other arithmetic
 
 
-def check_fusible(stack: Stack, batch: Batch) -> None:
+def check_fusible(stack: Stack, batches: Sequence[Batch]) -> None:
     """Raise CantFuse where the members' nets, stacked, would not do what each does alone.
 
-    What a net does is recorded once, so it may not change itself or draw random numbers in its forward.
+    What a net does is recorded once, so it may not change itself or draw random numbers in its forward, nor
+    change a tensor in place. Losses and gradients are compared for each of some batches.
     """
     module = stack.members[0]
     if not stack.names:
         raise CantFuse("the net has no weights")
+    if not all(weight.requires_grad for weight in module.net.parameters()):
+        raise CantFuse("some weights of the net are frozen")
     if any(True for _ in module.net.buffers()):
         raise CantFuse("the net has buffers, as batch norm")
-    x, y, num_rows = batch[0]
     module.net.train()
     before, generators = _attributes(module.net), random_states()
-    alone = torch.stack([_loss(one, x[n], y[n], num_rows) for n, one in enumerate(stack.members)])
+    alone = [_alone(stack, batch[0]) for batch in batches]
     if _attributes(module.net) != before:
         raise CantFuse("the net changes itself in its forward")
     if not _are_same(random_states(), generators):
         raise CantFuse("the net draws random numbers, as dropout")
-    try:
-        losses = torch.cat([stack.gradients(cell, x, y, num_rows)[0] for cell in stack.cells])
-    except Exception as error:  # whatever a net of the user's does under vmap
-        raise CantFuse(
-            f"vmap refuses the net: {type(error).__name__}: {str(error).splitlines()[0]}"
-        ) from None
-    if not torch.allclose(losses, alone, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
-        raise CantFuse("the stacked nets answer otherwise than each alone")
+    for batch, expected in zip(batches, alone, strict=True):
+        try:
+            found = _stacked(stack, batch[0])
+        except CantFuse:
+            raise
+        except Exception as error:  # whatever a net of the user's does under vmap
+            reason = str(error).splitlines()[0]
+            raise CantFuse(f"the nets can't be stacked: {type(error).__name__}: {reason}") from None
+        if not all(map(_are_close, found, expected)):
+            raise CantFuse("the stacked nets answer otherwise than each alone")
 
 
-def _loss(module: TrainingModule, x: Tensor, y: Tensor, num_rows: int) -> Tensor:
-    module.net.train()
-    with torch.no_grad():
-        loss: Tensor = module.criterion(module.net(x), y, num_rows)
-    return loss
+def _alone(stack: Stack, part: Part) -> list[Tensor]:
+    """The losses of all members, and the gradients of each of their weights, as each computes them alone."""
+    x, y, num_rows = part
+    found = []
+    for number, module in enumerate(stack.members):
+        weights = [module.net.get_parameter(name) for name in stack.names]
+        module.net.train()
+        with torch.enable_grad():
+            loss = module.loss_of(x[number], y[number], num_rows)
+            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        zeros = (torch.zeros_like(weight) for weight in weights)
+        given = (zero if one is None else one for one, zero in zip(gradients, zeros, strict=True))
+        found.append([loss.detach(), *given])
+    return [torch.stack(values) for values in zip(*found, strict=True)]
+
+
+def _stacked(stack: Stack, part: Part) -> list[Tensor]:
+    """The same, as the stack computes them."""
+    found = []
+    for cell in stack.cells:
+        losses, gradients = stack.gradients(cell, *part)
+        found.append([losses, *(gradient.clone() for gradient in gradients)])
+    return [torch.cat(values) for values in zip(*found, strict=True)]
+
+
+def _are_close(one: Tensor, other: Tensor) -> bool:
+    """Whether values agree, but for what is small beside the member's largest; (members, ...)."""
+    one, other = one.reshape(len(one), -1), other.reshape(len(other), -1)
+    largest = other.abs().nan_to_num(0.0, 0.0, 0.0).amax(1, keepdim=True)
+    is_close = (one - other).abs() <= TOLERANCE * (largest + TOLERANCE)
+    overflows = ~(one.isfinite() & other.isfinite())  # where it does may differ
+    return bool((is_close | overflows).all())
 
 
 def _attributes(net: nn.Module) -> list[dict[str, Any]]:

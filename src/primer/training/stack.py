@@ -90,6 +90,10 @@ class Stack(nn.Module):
             losses = losses + more
             gradients = [one + other for one, other in zip(gradients, others, strict=True)]
         gradients = [gradient.contiguous() for gradient in gradients]
+        if len({gradient.data_ptr() for gradient in gradients}) < len(
+            gradients
+        ):  # one is that of two weights
+            gradients = [gradient.clone() for gradient in gradients]
         flat = [gradient.view(len(cell), -1) for gradient in gradients]  # (members, entries)
         if max_norm is not None:
             _clip(flat, max_norm)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from primer.errors import CantFuse
+
 ATEN = torch.ops.aten
 # operations that give their input where it has that shape already
 SHAPING = (ATEN.view.default, ATEN._unsafe_view.default, ATEN.expand.default, ATEN.reshape.default)
@@ -33,6 +35,8 @@ def traced(function: Callable[..., Any], *example: Any, is_passing: bool = False
     (tensor([2., 2., 2.]),)
     """
     module = make_fx(function)(*example)
+    if any(_changes_something(node) for node in module.graph.nodes):
+        raise CantFuse("the net changes tensors in place")  # what was recorded would change them at each call
     for node in list(module.graph.nodes):
         if node.op == "call_function":
             _simplify(module, node)
@@ -73,6 +77,10 @@ def _is_nothing(node: fx.Node, source: fx.Node) -> bool:
     is_same = before.shape == after.shape and before.dtype == after.dtype
     is_times_one = node.target is ATEN.mul.Scalar and bool(node.args[1] == 1)
     return is_same and (node.target in SHAPING or is_times_one)
+
+
+def _changes_something(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _is_deterministic(node: fx.Node) -> bool:
