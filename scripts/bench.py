@@ -38,6 +38,8 @@ def main() -> None:
         elif name == "table":
             bench_table()
         else:
+            if not figures:
+                print(Figure.header(), flush=True)
             for figure in PAIRED[name](asked.pairs):
                 print(figure, flush=True)
                 figures.append(figure)

@@ -28,6 +28,11 @@ class Figure:
         """How many times as much the others take."""
         return [other / mine for mine, other in zip(self.ours, self.theirs, strict=True)]
 
+    @staticmethod
+    def header() -> str:
+        """What a line says."""
+        return "what, of which net; ours; theirs; how many times as long theirs takes: median (least to most)"
+
     def __str__(self) -> str:
         ours, theirs, ratio = (statistics.median(v) for v in (self.ours, self.theirs, self.ratios))
         spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"

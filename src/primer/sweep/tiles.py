@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from primer.sweep.plan import Job
@@ -18,6 +20,7 @@ ELEMENTWISE = [
     for name in ("Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "NAdam", "RAdam", "RMSprop", "SGD")
 ]
 FUSED_PRECISIONS = ("32", "64")
+SHARE_OF_MEMORY = 0.5  # chosen: for rows, of which a run keeps 0.8 times the size of their file (measured)
 MAX_FUSED = 64  # measured: more members are no faster a member, and share one process
 
 
@@ -45,7 +48,8 @@ def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED)
     tiles = [Tile((job,), alone[job.number]) for job in jobs if job.number in alone]
     for group in groups.values():
         group.sort(key=lambda job: _settings(job.config))
-        num_tiles = max(min(num_slots, len(group) // 2), math.ceil(len(group) / max_fused), 1)
+        largest = min(max_fused, _fitting(group[0].config, num_slots))
+        num_tiles = max(min(num_slots, len(group) // 2), math.ceil(len(group) / largest), 1)
         bounds = [len(group) * number // num_tiles for number in range(num_tiles + 1)]
         tiles += [Tile(tuple(group[start:stop])) for start, stop in pairwise(bounds)]
     return sorted(tiles, key=lambda tile: tile.jobs[0].number)
@@ -72,6 +76,16 @@ def _key(config: dict[str, Any]) -> str:
         seedless[part] = config[part]["_target_"]
     seedless["data"] = {name: value for name, value in config["data"].items() if name != "seed"}
     return json.dumps(seedless, sort_keys=True)
+
+
+def _fitting(config: dict[str, Any], num_slots: int) -> int:
+    """How many runs of a table one of `num_slots` processes has the memory for: each has rows of its own."""
+    try:
+        size = Path(config["data"]["path"]).stat().st_size
+    except (KeyError, TypeError, OSError):  # bundled, drawn, or not there, which the worker says
+        return MAX_FUSED
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, int(memory * SHARE_OF_MEMORY / num_slots / max(1, size)))
 
 
 def _settings(config: dict[str, Any]) -> str:
