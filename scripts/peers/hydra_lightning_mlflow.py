@@ -28,6 +28,7 @@ class Config:
 
 
 def datasets(config: Config) -> tuple[TensorDataset, TensorDataset | None]:
+    """Training rows, and rows to validate on if there are any."""
     if config.data == "primer":
         return TensorDataset(torch.randn(64, 1000), torch.randn(64, 10)), None
     x, y = (load_digits if config.data == "digits" else load_diabetes)(return_X_y=True)
@@ -66,6 +67,7 @@ class Net(L.LightningModule):
 
 @hydra.main(version_base="1.3", config_path=None, config_name="config")
 def main(config: Config) -> None:
+    """One run, every step logged."""
     L.seed_everything(config.seed)
     train, val = datasets(config)
     out_features = 1 if config.data == "diabetes" else 10
