@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,10 @@ from primer.ending import Ending
 from primer.progress import Progress
 from primer.stopping import Stopping
 from primer.tracking.courier import Courier
-from primer.tracking.journal import Follower, Record
+from primer.ranks import unplaced
+from primer.tracking.journal import Follower, Journal, Record
+from primer.vigil import FOLDER as RANKS
+from primer.vigil import SILENT_AFTER_S, Silence
 
 # Environment variables that tell the worker what must not stand on a disk, and whom to outlive by no second.
 SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
@@ -56,10 +60,12 @@ def train_in_worker(
     stop: Stopping,
     courier: Courier | None,
     means: Means | None = None,
+    place: dict[str, str] | None = None,
 ) -> int:
     """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
 
-    The worker inherits the folder's lock, and the secrets that the folder's config is without. It is asked
+    The worker inherits the folder's lock, and the secrets that the folder's config is without; `place` is what
+    it is told of the other ranks. It is asked
     to stop when a signal came or the store's disk is full, and killed at the second signal or when it takes
     too long.
     """
@@ -67,12 +73,16 @@ def train_in_worker(
     for _ in follower.new():
         pass  # of earlier attempts
     with contextlib.nullcontext(means) if means else Progress() as shown:
-        worker = means.start_worker(folder, secrets, lock) if means else start_worker(folder, secrets, lock)
+        start = means.start_worker if means else partial(start_worker, variables=environment() | (place or {}))
+        worker = start(folder, secrets, lock)
         try:
             wish = _WishToStop(worker, stop, courier)
+            silence = Silence(folder, 0) if (folder / RANKS).exists() else None
             while worker.poll() is None and not wish.is_overdue():
                 shown.show(follower.new())
                 time.sleep(POLL_S)
+                if silence and silence.look():
+                    _tell_silent(folder, worker)
         finally:  # an error in here leaves no process behind
             if worker.poll() is None:
                 worker.kill()
@@ -82,13 +92,45 @@ def train_in_worker(
     return -stop.received if was_killed and stop.received else exit_code
 
 
-def start_worker(folder: Path, secrets: dict[str, str], lock: int) -> subprocess.Popen[bytes]:
+def _tell_silent(folder: Path, worker: Worker) -> None:
+    """End the ranks of a run whose first one does not answer, and write that down in its place."""
+    worker.kill()
+    worker.wait()
+    with Journal(folder) as journal:
+        message = f"rank 0 does not answer for {SILENT_AFTER_S:g} s"
+        journal.write("error", type="RunError", message=message, traceback=f"{message}\n")
+
+
+class WorkerSession(subprocess.Popen[bytes]):
+    """A worker and the ranks that it starts, which end when it does, and are killed as it is."""
+
+    def poll(self) -> int | None:
+        if self.returncode is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            self.kill()  # what is left of its session, before its id can be another's
+        return super().poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None and timeout is None:
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+            self.kill()
+        return super().wait(timeout)
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+
+def start_worker(
+    folder: Path, secrets: dict[str, str], lock: int, variables: dict[str, str] | None = None
+) -> WorkerSession:
     """A process that trains the run of a folder, and inherits its lock."""
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     with (folder / "worker.log").open("ab") as log:
-        return subprocess.Popen(
+        return WorkerSession(
             command,
-            env=environment() | {SECRETS: json.dumps(secrets), PARENT: str(os.getpid())},
+            env=(variables or environment())
+            | {SECRETS: json.dumps(secrets), PARENT: str(os.getpid()), "PYTHONSAFEPATH": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -98,8 +140,8 @@ def start_worker(folder: Path, secrets: dict[str, str], lock: int) -> subprocess
 
 
 def environment() -> dict[str, str]:
-    """The environment variables of a worker."""
-    return os.environ | {
+    """The environment variables of a worker, without what torchrun or srun told this process of its place."""
+    return unplaced(os.environ) | {
         # cuBLAS reads it once, when it starts; without it deterministic algorithms raise on CUDA
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         "PYTHONUNBUFFERED": "1",

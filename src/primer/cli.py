@@ -87,15 +87,14 @@ def train(
         raise click.UsageError("--dry-run is for a sweep; expected -m, or --cfg job for one run")
     from primer.config import compose
 
-    config = compose(overrides, config_dir=config_dir)
     if cfg:
         from primer.yaml_text import to_yaml
 
-        click.echo(to_yaml(config), nl=False)
+        click.echo(to_yaml(compose(overrides, config_dir=config_dir)), nl=False)
         return 0
-    from primer.run import run
+    from primer.run import train
 
-    return _told(run(config, debug=debug))
+    return _told(train(*overrides, config_dir=config_dir, debug=debug))
 
 
 def _train_many(

@@ -13,6 +13,7 @@ from primer.stopping import STOPPING
 from primer.tracking.journal import NAME, Record
 
 USAGE_ERRORS = {"ConfigError": ConfigError, "DataError": DataError}
+BY_WHOM = " (by hand, or by the system for want of memory)"
 OUT_OF_MEMORY = re.compile("MemoryError|OutOfMemory|can't allocate memory|out of memory")
 
 
@@ -43,8 +44,11 @@ def ending_of(worker_exit_code: int, records: list[Record], folder: Path | None 
     if worker_exit_code == UsageError.exit_code and errors and not has_started:
         raise USAGE_ERRORS.get(errors[-1]["type"], UsageError)(errors[-1]["message"])
     number = -worker_exit_code if worker_exit_code < 0 else worker_exit_code - 128
+    if number == signal.SIGKILL and any(record.get("num_devices", 1) > 1 for record in records):
+        told = errors[-1]["message"] if errors else f"rank 0 was killed by SIGKILL{BY_WHOM}"
+        return Ending("FAILED", 1, told)
     if number in STOPPING or number == signal.SIGKILL:
-        who = " (by hand, or by the system for want of memory)" if number == signal.SIGKILL else ""
+        who = BY_WHOM if number == signal.SIGKILL else ""
         return Ending("KILLED", 128 + number, f"stopped by {signal.Signals(number).name}{who}")
     if errors:
         message = f"{errors[-1]['type']}: {errors[-1]['message']}".splitlines()[0]

@@ -5,8 +5,10 @@ Imports torch and Lightning, five seconds of it, so `worker` imports this last.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -20,6 +22,7 @@ from primer.parts import (
     make_module,
     model_saver,
     recorder_of,
+    replicas_of,
     timetable_of,
     trainer_of,
     watch_of,
@@ -30,50 +33,102 @@ from primer.training.batches import Batches, Legs, Whole
 from primer.training.checkpointer import Checkpointer
 from primer.training.compiled import Compiler
 from primer.training.forking import write_first_checkpoint
-from primer.training.resumption import resumption
+from primer.training.module import TrainingModule
+from primer.training.replicas import Replicas
+from primer.training.resumption import Resumption, joined, resumption
+from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads
+from primer.vigil import Vigil
 
 IMPORTS_AFTER_S = 2.0  # chosen: a second of imports would be most of a short training
 
 
-def fit(config: Config, dataset: Dataset, folder: Path, journal: Journal, stop: StopSignal) -> None:
+def fit(
+    config: Config,
+    dataset: Dataset,
+    folder: Path,
+    journal: Journal,
+    stop: StopSignal,
+    vigil: Vigil | None = None,
+) -> None:
     """Train what the config names on `dataset`, and leave checkpoints, points and model in `folder`.
 
-    Goes on from the newest whole checkpoint that is there.
+    Goes on from the newest whole checkpoint that is there. One of several ranks, who keep `vigil`, does its
+    share; the first one leaves what is left.
     """
-    timetable = timetable_of(config, dataset)
-    module = make_module(config, dataset, timetable.num_steps)
-    write_first_checkpoint(folder / "checkpoints", module, timetable)
-    begin = resumption(folder, journal, timetable, fixed_length=fixed_length_of(config))
-    num_params = sum(parameter.numel() for parameter in module.parameters())
-    asked = config["accelerator"]["num_threads"] or begin.num_threads
-    num_threads = use_threads(asked, num_params=num_params, batch_size=config["batch_size"])
-    recorder, watch = recorder_of(config, journal, begin), watch_of(config, dataset, folder)
-    due = due_of(config, begin.timetable, stop)
+    timetable, replicas = timetable_of(config, dataset), replicas_of(config)
+    module = make_module(config, dataset, timetable.num_steps, replicas)
+    begin = _beginning(config, folder, journal, module, timetable, vigil)
+    num_threads = _threads(config, module, begin)
+    recorder = recorder_of(config, journal, begin, replicas.rank)
+    watch = watch_of(config, dataset, folder, replicas)
+    due = due_of(config, begin.timetable, stop, replicas)
     checkpointer = Checkpointer(folder / "checkpoints", recorder, begin.timetable, due, watch)
     looking: list[Any] = [recorder.guard, recorder, *([watch] if watch else []), checkpointer]
-    batches = train_batches(config, dataset)
+    batches = train_batches(config, dataset, replicas)
     if config.get("compile"):
         looking.append(Compiler(lambda: next(batches.after(begin.step)), journal))
     legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
-    trainer = trainer_of(config, folder, looking, num_legs=legs.num_left)
+    watching = vigil.begin if vigil else _nobody
+    trainer = trainer_of(
+        config, folder, looking, num_legs=legs.num_left, replicas=replicas, watching=watching
+    )
     batches.place(on_its_device(trainer))
-    facts = {"num_steps": begin.timetable.num_steps, "num_threads": num_threads, "step": begin.step}
-    journal.write("start", **facts, num_params=num_params, device=str(trainer.strategy.root_device))
-    can_be_cut = module.criterion.can_be_cut
-    val_batches = Whole(dataset.val, can_be_cut=can_be_cut) if dataset.val else None
-    has_model = bool(config["tracking"].get("log_model"))
+    journal.write(
+        "start",
+        num_steps=begin.timetable.num_steps,
+        num_threads=num_threads,
+        step=begin.step,
+        checkpoint=begin.checkpoint.name if begin.checkpoint else None,
+        num_params=sum(parameter.numel() for parameter in module.parameters()),
+        device=str(trainer.strategy.root_device),
+        num_devices=replicas.size,
+    )
+    whole = partial(Whole, can_be_cut=module.criterion.can_be_cut, replicas=replicas)
+    has_model = bool(config["tracking"].get("log_model")) and replicas.rank == 0
     with _beside(model_saver) if has_model else nullcontext():
-        trainer.fit(module, legs, val_batches, ckpt_path=begin.checkpoint)
+        val = whole(dataset.val) if dataset.val else None
+        trainer.fit(module, legs, val, ckpt_path=begin.checkpoint)
     stop.obey_at_once()
     if watch:
         watch.take_best(module)
     if dataset.test is not None:
-        trainer.test(module, Whole(dataset.test, can_be_cut=can_be_cut), verbose=False)
+        trainer.test(module, whole(dataset.test), verbose=False)
     recorder.write_summary()
     if has_model:
         keep_model(model_saver(), folder, module.net, dataset, journal)
         stop.obey()  # where somebody else's `except:` swallowed it
+
+
+def _nobody(*_: object) -> None:
+    """A process that trains alone has nobody to watch."""
+
+
+def _beginning(
+    config: Config,
+    folder: Path,
+    journal: Journal,
+    module: TrainingModule,
+    timetable: Timetable,
+    vigil: Vigil | None,
+) -> Resumption:
+    if vigil and vigil.rank:
+        return joined(folder, timetable, lambda: vigil.is_alone)
+    write_first_checkpoint(folder / "checkpoints", module, timetable)
+    return resumption(folder, journal, timetable, fixed_length=fixed_length_of(config))
+
+
+def _threads(config: Config, module: TrainingModule, begin: Resumption) -> int:
+    """Set the CPU threads of this process, and of the ranks that it starts."""
+    num_threads = use_threads(
+        config["accelerator"]["num_threads"] or begin.num_threads,
+        num_params=sum(parameter.numel() for parameter in module.parameters()),
+        batch_size=config["batch_size"],
+        num_processes=module.replicas.size // config["accelerator"].get("num_nodes", 1),
+    )
+    if module.replicas.are_many:
+        os.environ["OMP_NUM_THREADS"] = str(num_threads)  # else Lightning sets them
+    return num_threads
 
 
 @contextmanager
@@ -88,7 +143,12 @@ def _beside(imports: Callable[[], Any]) -> Iterator[None]:
         timer.join()  # a process that ends in the midst of an import aborts
 
 
-def train_batches(config: Config, dataset: Dataset) -> Batches:
+def train_batches(config: Config, dataset: Dataset, replicas: Replicas | None = None) -> Batches:
     """The batches of an epoch, in an order that the run's seed and the epoch decide."""
-    num_parts = config["accumulate_grad_batches"]
-    return Batches(dataset.train, batch_size=config["batch_size"], num_parts=num_parts, seed=config["seed"])
+    return Batches(
+        dataset.train,
+        batch_size=config["batch_size"],
+        num_parts=config["accumulate_grad_batches"],
+        seed=config["seed"],
+        replicas=replicas,
+    )

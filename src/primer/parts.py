@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import traceback
 from collections.abc import Callable, Sequence
@@ -12,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning import Callback, Trainer
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from primer.config.targets import accepts, build
 from primer.data import Dataset
 from primer.errors import ConfigError
+from primer.ranks import is_placed, is_shared, num_ranks, rank_of_worker
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
 from primer.training.checkpointer import Due
@@ -27,7 +30,9 @@ from primer.training.module import TrainingModule
 from primer.training.nonfinite import NonfiniteGuard
 from primer.training.randomness import seed_generators
 from primer.training.recorder import Recorder
+from primer.training.replicas import Replicas
 from primer.training.resumption import Resumption
+from primer.training.strategies import Watching, strategy_of
 from primer.training.timetable import Timetable
 from primer.training.trainer import make_trainer
 from primer.training.watch import Watch
@@ -53,11 +58,23 @@ def fixed_length_of(config: Config) -> str | None:
     return f"scheduler={config['switches']['scheduler']}" if takes_length else None
 
 
-def recorder_of(config: Config, journal: Journal, begin: Resumption) -> Recorder:
-    """Who records the run, and who guards it."""
+def replicas_of(config: Config) -> Replicas:
+    """This process among those that train the run."""
+    num = num_ranks(config) or torch.cuda.device_count() * config["accelerator"]["num_nodes"]
+    if is_shared(config) and is_placed():
+        num = int(os.environ["WORLD_SIZE"])
+    is_sharded = config["accelerator"].get("strategy") == "fsdp"
+    return Replicas(rank_of_worker() if is_shared(config) else 0, num, is_sharded=is_sharded)
+
+
+def recorder_of(config: Config, journal: Journal, begin: Resumption, rank: int = 0) -> Recorder:
+    """Who records the run, and who guards it; that it is to stop is told by the first rank alone."""
+    on_nonfinite = config["on_nonfinite"]
+    if rank and on_nonfinite == "stop":
+        on_nonfinite = "ignore"
     return Recorder(
         journal,
-        NonfiniteGuard(journal, begin.timetable, on_nonfinite=config["on_nonfinite"]),
+        NonfiniteGuard(journal, begin.timetable, on_nonfinite=on_nonfinite),
         num_steps=begin.timetable.num_steps,
         every_n_steps=config["log_every_n_steps"],
         step=begin.step,
@@ -66,23 +83,43 @@ def recorder_of(config: Config, journal: Journal, begin: Resumption) -> Recorder
     )
 
 
-def watch_of(config: Config, dataset: Dataset, folder: Path) -> Watch | None:
+def watch_of(
+    config: Config, dataset: Dataset, folder: Path, replicas: Replicas | None = None
+) -> Watch | None:
     """Who keeps the best weights, where there are validations."""
     keys = {name: config[name] for name in ("monitor", "patience")}
-    return Watch(folder / "checkpoints", **keys) if dataset.val else None
+    return Watch(folder / "checkpoints", **keys, replicas=replicas) if dataset.val else None
 
 
-def due_of(config: Config, timetable: Timetable, stop: StopSignal) -> Due:
+def due_of(config: Config, timetable: Timetable, stop: StopSignal, replicas: Replicas | None = None) -> Due:
     """When the run is saved."""
     every = {name: config[f"checkpoint_{name}"] for name in ("every_n_steps", "every_n_minutes")}
-    return Due(timetable.num_steps, stop, **every)
+    return Due(timetable.num_steps, stop, **every, replicas=replicas)
 
 
-def trainer_of(config: Config, folder: Path, callbacks: Sequence[Callback], *, num_legs: int) -> Trainer:
-    """The Trainer, on the device that the config names."""
-    options = {name: value for name, value in config["accelerator"].items() if name != "num_threads"}
-    deterministic = config["deterministic"]
-    return make_trainer(folder, list(callbacks), num_legs=num_legs, deterministic=deterministic, **options)
+def trainer_of(
+    config: Config,
+    folder: Path,
+    callbacks: Sequence[Callback],
+    *,
+    num_legs: int,
+    replicas: Replicas | None = None,
+    watching: Watching = lambda *_: None,
+) -> Trainer:
+    """The Trainer, on the device that the config names; `watching` is told of the ranks it starts."""
+    node = config["accelerator"]
+    num_nodes = node.get("num_nodes", 1)
+    return make_trainer(
+        folder,
+        list(callbacks),
+        accelerator=node["accelerator"],
+        devices=(replicas.size if replicas else 1) // num_nodes,
+        num_nodes=num_nodes,
+        strategy=strategy_of(node.get("strategy", "single"), watching),
+        precision=node["precision"],
+        num_legs=num_legs,
+        deterministic=config["deterministic"],
+    )
 
 
 def model_saver() -> ModelSaver:
@@ -103,8 +140,10 @@ def keep_model(saver: ModelSaver, folder: Path, net: nn.Module, dataset: Dataset
         journal.write("warning", message=f"no model was saved: {type(error).__name__}: {reason}")
 
 
-def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingModule:
-    """The LightningModule that the config names, its weights drawn from the seed.
+def make_module(
+    config: Config, dataset: Dataset, num_steps: int, replicas: Replicas | None = None
+) -> TrainingModule:
+    """The LightningModule that the config names, its weights drawn from the seed, alike on all replicas.
 
     Raises ConfigError for parts that do not fit each other, before anything is trained.
     """
@@ -131,15 +170,36 @@ def make_module(config: Config, dataset: Dataset, num_steps: int) -> TrainingMod
             f"accumulate_grad_batches={num_parts}: criterion={config['switches']['criterion']} is no plain "
             "sum or mean, so a batch of it can't be computed in parts; expected 1"
         )
+    if replicas and replicas.are_many:
+        net = _shared(net, criterion, config)
+        if replicas.rank:
+            replicas.seed(config["seed"])
     return TrainingModule(
         net,
         criterion,
         optimizer=optimizer,
         scheduler=scheduler,
-        task=dataset.task,
         target_scale=TargetScale(dataset.task, mean, scale, dataset.out_features),
         max_norm=config["gradient_clip_val"],
+        replicas=replicas,
     )
+
+
+def _shared(net: nn.Module, criterion: Criterion, config: Config) -> nn.Module:
+    """The net as several devices train it; raises ConfigError where that would be another training."""
+    option = config["switches"]["accelerator"]
+    if not criterion.can_be_cut:
+        raise ConfigError(
+            f"accelerator={option}: criterion={config['switches']['criterion']} is no plain sum or mean, so "
+            "several devices can't each compute a share of it; expected one device"
+        )
+    norms = [name for name, module in net.named_modules() if isinstance(module, _BatchNorm)]
+    if norms and config["accelerator"]["accelerator"] == "cpu":
+        raise ConfigError(
+            f"accelerator={option}: net.{norms[0]} is a batch norm, which would see the rows of one process "
+            "alone (torch has a common one for GPUs only); expected accelerator=cpu, or a layer norm"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(net) if norms else net
 
 
 def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler | None]:

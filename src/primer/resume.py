@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from primer.folder import (
     write_config,
     write_facts,
 )
+from primer.joining import leading
 from primer.leaving import write_end
 from primer.result import RunResult
 from primer.run import attempt, result_of
@@ -50,7 +52,11 @@ def resume_run(run: str, *overrides: str, fork: bool = False, debug: bool = Fals
     >>> resume_run("last", "max_steps=2000").status  # doctest: +SKIP
     'FINISHED'
     """
-    folder = find_folder(run)
+    with leading():
+        return _resume(find_folder(run), run, overrides, fork=fork, debug=debug)
+
+
+def _resume(folder: Path, run: str, overrides: Sequence[str], *, fork: bool, debug: bool) -> RunResult:
     check_original(folder)
     check_place(folder)
     settle([folder])

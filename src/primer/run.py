@@ -17,7 +17,9 @@ from primer.config import compose
 from primer.ending import Ending, ending_of
 from primer.errors import RunError, UsageError
 from primer.folder import create_folder, discard, held, write_header
+from primer.joining import check_devices, lead, leading
 from primer.leaving import leave_files, write_end
+from primer.ranks import is_shared
 from primer.redact import redacted_text, secrets_of
 from primer.result import RunResult
 from primer.stopping import Stopping, StopSignal
@@ -26,6 +28,7 @@ from primer.tracking import curves
 from primer.tracking.courier import Courier
 from primer.tracking.journal import last_attempt, read
 from primer.tracking.shipment import Shipment, id_of
+from primer.vigil import prepare_vigil
 from primer.tracking.uri import uri_of
 
 
@@ -40,7 +43,8 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     >>> result.status, result.metrics["test/accuracy"]  # doctest: +SKIP
     ('FINISHED', 0.7391304347826086)
     """
-    return run(compose(overrides, config_dir=config_dir), debug=debug)
+    with leading():
+        return run(compose(overrides, config_dir=config_dir), debug=debug)
 
 
 def run(
@@ -96,6 +100,7 @@ def attempt(
     failure: BaseException | None = None
     secrets = secrets_of(config)
     try:
+        check_devices(config, debug=debug, is_alone=means is None)
         if own:
             own.start()
         if means is None:
@@ -103,7 +108,9 @@ def attempt(
         if debug:
             exit_code = _train_here(folder, secrets)
         else:
-            exit_code = train_in_worker(folder, secrets, lock, stop, courier, means)
+            prepare_vigil(folder, is_shared=is_shared(config))
+            place = lead(config, folder) if means is None else {}
+            exit_code = train_in_worker(folder, secrets, lock, stop, courier, means, place)
         ending = ending_of(exit_code, last_attempt(read(folder)), folder)
         if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
             ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")

@@ -22,10 +22,13 @@ from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
 from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
+from primer.ranks import rank_of_worker
 from primer.redact import redacted_text, restored
 from primer.stopping import StopSignal
 from primer.tracking.heartbeat import Heartbeat
-from primer.tracking.journal import Journal, read
+from primer.tracking.journal import Journal, Unwritten, read
+from primer.vigil import FOLDER as RANKS
+from primer.vigil import Vigil
 from primer.yaml_text import from_yaml
 
 if TYPE_CHECKING:
@@ -47,14 +50,22 @@ def main(
     """
     folder = config_path.parent
     _import_from_here()
-    with Journal(folder) as journal, Heartbeat(journal, is_orphaned):
+    journal = Unwritten(folder) if rank_of_worker() else Journal(folder)
+    vigil = Vigil(folder, rank_of_worker(), journal) if (folder / RANKS).exists() else None
+    with journal, Heartbeat(journal, is_orphaned, vigil.look if vigil else _nothing):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
                 config = restored(from_yaml(config_path.read_text()), secrets or {})
-                work(config, folder, journal, stop)
+                work(config, folder, journal, stop, vigil)
         except BaseException as error:
-            return _ended_by(error, journal, secrets or {})
+            return _ended_by(error, journal, secrets or {}, vigil)
+        if vigil:
+            vigil.over()
     return 0
+
+
+def _nothing() -> None:
+    """A process that trains alone looks after no other."""
 
 
 def main_together(
@@ -111,14 +122,19 @@ def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop:
         raise CantFuse(str(error)) from None
 
 
-def _ended_by(error: BaseException, journal: Journal, secrets: dict[str, str]) -> int:
+def _ended_by(
+    error: BaseException, journal: Journal, secrets: dict[str, str], vigil: Vigil | None = None
+) -> int:
     if isinstance(error, Stopped):
+        if vigil:
+            vigil.over()
         return error.exit_code
+    cause = vigil.ended_by(error) if vigil else None
     trace = redacted_text(traceback.format_exc(), secrets.values())
     sys.stderr.write(trace)
+    kind, words = ("RunError", cause) if cause else (type(error).__name__, str(error))
     try:
-        message = redacted_text(str(error), secrets.values())
-        journal.write("error", type=type(error).__name__, message=message, traceback=trace)
+        journal.write("error", type=kind, message=redacted_text(words, secrets.values()), traceback=trace)
     except (JournalError, OSError):
         return os.EX_IOERR
     if isinstance(error, UsageError):
@@ -126,7 +142,9 @@ def _ended_by(error: BaseException, journal: Journal, secrets: dict[str, str]) -
     return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
-def work(config: Config, folder: Path, journal: Journal, stop: StopSignal) -> None:
+def work(
+    config: Config, folder: Path, journal: Journal, stop: StopSignal, vigil: Vigil | None = None
+) -> None:
     """Read the data, then import torch, then train, test and save."""
     if "trust" in config:  # it is from elsewhere
         check_objects(config, config["trust"])
@@ -136,7 +154,7 @@ def work(config: Config, folder: Path, journal: Journal, stop: StopSignal) -> No
     journal.write("data", **_facts(config, dataset))
     from primer.fitting import fit
 
-    fit(config, dataset, folder, journal, stop)
+    fit(config, dataset, folder, journal, stop, vigil)
 
 
 def _check_same_data(folder: Path, dataset: Dataset) -> None:
@@ -167,12 +185,20 @@ def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def _run() -> int:
+    """The worker of a folder, as its controller or rank 0 started it."""
+    parent = int(os.environ.pop("PRIMER_PARENT", 0)) or (rank_of_worker() and os.getppid())
+    secrets = json.loads(os.environ.get("PRIMER_SECRETS") or "{}")
+    folder = Path(sys.argv[1]).parent
+    is_shared = (folder / RANKS).exists()
+    if not is_shared:  # other ranks are to have them, too
+        os.environ.pop("PRIMER_SECRETS", None)
+    code = main(Path(sys.argv[1]), secrets, is_orphaned=lambda: parent not in (0, os.getppid()))
+    if code and is_shared:  # what lost its connection may not end by itself
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 if __name__ == "__main__":
-    secrets, parent = (os.environ.pop(name, None) for name in ("PRIMER_SECRETS", "PRIMER_PARENT"))
-    raise SystemExit(
-        main(
-            Path(sys.argv[1]),
-            json.loads(secrets or "{}"),
-            is_orphaned=lambda: parent is not None and os.getppid() != int(parent),
-        )
-    )
+    raise SystemExit(_run())

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from runs import primer
 from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
-from primer.sweep.gpus import visible_gpus
+from primer.gpus import visible_gpus
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
 HEALTHY = 8

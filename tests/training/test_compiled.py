@@ -9,7 +9,7 @@ import torch
 from test_fused import begin, largest_difference
 
 from primer import worker
-from primer.sweep.gpus import visible_gpus
+from primer.gpus import visible_gpus
 from primer.tracking.journal import read
 from primer.training.compiled import Compiler
 

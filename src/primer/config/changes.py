@@ -15,7 +15,12 @@ from primer.redact import REDACTED, is_secret_key, restored, secrets_of
 Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new; `...` where the key is not there
 
 # What may change on the way without changing what was computed before; a longer run may be asked for.
-FREE = ("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite")
+FREE = (
+    *("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite"),
+    # where it is computed: the same numbers up to rounding
+    *("switches.accelerator", "accelerator.accelerator", "accelerator.strategy"),
+    *("accelerator.devices", "accelerator.num_nodes", "accelerator.num_threads"),
+)
 LENGTH = ("max_steps", "max_epochs")
 
 

@@ -85,6 +85,7 @@ def check_fit(config: dict[str, Any]) -> None:
     """The parts fit each other, as far as can be told without the data."""
     _check_length(config)
     _check_parts(config)
+    _check_devices(config)
     _check_tracking(config)
     _check_targets(config)
     task = TASKS.get(config["switches"]["data"], config["data"].get("task", "auto"))
@@ -114,6 +115,25 @@ def _check_parts(config: dict[str, Any]) -> None:
             f"net=manual activation={activation}: this net derives its gradient by hand for a ReLU; "
             f"expected activation={'|'.join(RELUS)}, or another net"
         )
+
+
+def _check_devices(config: dict[str, Any]) -> None:
+    """One device is one process; what several do, they all can."""
+    node, option = config["accelerator"], config["switches"]["accelerator"]
+    strategy = node.get("strategy", "single")
+    for name in ("devices", "num_nodes"):
+        if strategy == "single" and node.get(name) != 1:
+            several = "ddp_cpu" if node["accelerator"] == "cpu" else "ddp"
+            raise ConfigError(
+                f"accelerator.{name}={shown(node[name])}: accelerator={option} is one device; "
+                f"expected 1, or accelerator={several}"
+            )
+    if strategy != "fsdp":
+        return
+    if node["precision"] == "16-mixed":
+        raise ConfigError(f"accelerator.precision=16-mixed: accelerator={option} expects bf16-mixed, 32 or 64")
+    if config["compile"]:
+        raise ConfigError(f"compile=true: not with accelerator={option}; expected accelerator=ddp, or false")
 
 
 def _check_tracking(config: dict[str, Any]) -> None:

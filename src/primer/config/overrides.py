@@ -25,6 +25,9 @@ from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError
 
 
+SHORT = {name: f"accelerator.{name}" for name in ("devices", "num_nodes", "precision")}  # switches, too
+
+
 def read_overrides(
     texts: Sequence[str], config_dir: str | Path | None = None
 ) -> tuple[dict[str, str], list[Override]]:
@@ -41,6 +44,8 @@ def read_overrides(
 
 @functools.cache  # the jobs of a sweep share most of them
 def _parse(text: str) -> Override:
+    key, equals, value = text.partition("=")
+    text = f"{SHORT.get(key, key)}{equals}{value}"
     try:
         override = OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError):

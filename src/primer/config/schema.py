@@ -197,8 +197,10 @@ class WarmupCosine(Cosine):
 @dataclass
 class Accelerator:
     accelerator: str = MISSING
-    devices: int = key("number of devices", one_of=(1,))
-    precision: str = key("floating point format", one_of=("32", "bf16-mixed", "64"))
+    strategy: str = MISSING
+    devices: int | None = key("processes on a node, a device each; null: all GPUs, of ddp_cpu 2", at_least=1)
+    num_nodes: int = key("machines, on each of which srun or torchrun starts the processes", at_least=1)
+    precision: str = key("floating point format", one_of=("32", "bf16-mixed", "16-mixed", "64"))
     num_threads: int | None = key("CPU threads of the process; null: by the size of a step", at_least=1)
 
 

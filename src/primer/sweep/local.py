@@ -7,14 +7,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import Worker, environment
+from primer.attempt import Worker, environment, start_worker
+from primer.ranks import is_shared
 from primer.result import RunResult
 from primer.sweep import ledger
 from primer.sweep.backend import Attempt, TileAttempt
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
 from primer.sweep.fused import Start, TileMeans, run_tile
-from primer.sweep.gpus import shared_out, visible_gpus
+from primer.gpus import shared_out, visible_gpus
 from primer.sweep.job import JobMeans, run_job
 from primer.sweep.plan import Job
 from primer.tracking.journal import Record
@@ -45,9 +46,13 @@ class LocalBackend:
         """Train a job in a process of its own."""
         attempt.stop.begin()
         together = self._start(attempt.slot, attempt.environment)
+        is_one = not is_shared(attempt.job.config)
+        variables = self._variables(attempt.slot, attempt.environment)
 
         def start(folder: Path, secrets: dict[str, str], lock: int) -> Worker:
-            return together([folder], [secrets], [lock])
+            if is_one:
+                return together([folder], [secrets], [lock])
+            return start_worker(folder, secrets, lock, variables)  # which starts its ranks by its command
 
         means = JobMeans(attempt.job, attempt.courier, attempt.stop, attempt.shown, start)
         return run_job(means, ledger.origin_of(attempt.sweep, attempt.job.number), attempt.begin)
@@ -62,10 +67,12 @@ class LocalBackend:
         return run_tile(means, lambda job: ledger.origin_of(tile.sweep, job.number))
 
     def _start(self, slot: Slot, more: dict[str, str]) -> Start:
-        variables = environment() | more
-        if slot.gpus is not None:
-            variables["CUDA_VISIBLE_DEVICES"] = slot.gpus
+        variables = self._variables(slot, more)
         return partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
+
+    def _variables(self, slot: Slot, more: dict[str, str]) -> dict[str, str]:
+        gpus = {} if slot.gpus is None else {"CUDA_VISIBLE_DEVICES": slot.gpus}
+        return environment() | more | gpus
 
     def close(self) -> None:
         """Nothing to do: the process that workers are forked from ends with this one."""

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from primer.ranks import is_shared
 from primer.sweep.plan import Job
 
 # Optimizers of torch whose update of a weight depends on that weight's own gradients alone.
@@ -60,6 +61,8 @@ def why_alone(config: dict[str, Any]) -> str | None:
     target, precision = config["optimizer"]["_target_"], str(config["accelerator"]["precision"])
     if target not in ELEMENTWISE:
         return f"optimizer={config['switches']['optimizer']} is not known to be elementwise"
+    if is_shared(config):
+        return f"accelerator={config['switches']['accelerator']} is several processes"
     if precision not in FUSED_PRECISIONS:
         return f"accelerator.precision={precision}"
     if config["on_nonfinite"] == "skip":

@@ -42,9 +42,16 @@ class Courier(threading.Thread):
         self._has_succeeded = False
 
     def add(self, folder: Path) -> Shipment:
-        """Ship one more folder, after those that are there."""
-        shipment = Shipment(folder, self.store.uri, self.store, wake=self._wake.set)
-        self.shipments.append(shipment)  # at once for all threads
+        """Ship one more folder, after those that are there; one that is goes on, with another attempt.
+
+        A folder has one shipment: of two, the older could bring an end that is none any more, last.
+        """
+        shipment = next((known for known in self.shipments if known.folder == folder), None)
+        if shipment:
+            shipment.again()
+        else:
+            shipment = Shipment(folder, self.store.uri, self.store, wake=self._wake.set)
+            self.shipments.append(shipment)  # at once for all threads
         self._wake.set()
         return shipment
 

@@ -9,10 +9,11 @@ step, value), so that shipping a journal twice doubles nothing.
                             job: of which sweep it is one; sweep: what one was asked for
     resume      controller  time, params, tags: another attempt begins
     data        worker      what it trains on; the question was sound from here on
-    start       worker      num_steps, num_params, device, num_threads, step it goes on from: it trains;
-                            num_fused: with how many, if it is not alone
+    start       worker      num_steps, num_params, device, num_devices, num_threads, step and checkpoint it
+                            goes on from: it trains; num_fused: with how many, if it is not alone
     points      worker      key, steps, times (ms since 1970), values
     checkpoint  worker      step, file
+    evaluated   worker      split, num_rows: how many rows its numbers are of
     alive       worker      time, where nothing else was written for a while
     warning     worker      message: the run goes on
     alone       worker      reason: jobs can't be trained as one, nothing of them was begun
@@ -99,6 +100,22 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Unwritten(Journal):
+    """The journal of another rank than the first, whose words are the run's: nothing is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, kind: str, **fields: Any) -> None:
+        """Write nothing."""
+
+    def sync(self) -> None:
+        """There is nothing to wait for."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 def sync(folder: Path) -> None:

@@ -90,6 +90,12 @@ class Shipment:
         self._last_step = 0
         self._has_jobs = False
         self._stride: int | None = None
+        self._attempt = 0  # of those that began while this ships
+
+    def again(self) -> None:
+        """Another attempt of the run has begun: its journal has no end any more."""
+        self._attempt += 1
+        self.end, self.has_arrived = None, self.was_deleted
 
     def finish(self, end: Record) -> None:
         """The journal has its end, or had no room for it: ship that, and soon."""
@@ -103,6 +109,7 @@ class Shipment:
 
     def advance(self) -> bool:
         """Ship what is new; whether anything was. What fails is tried again by the next call."""
+        attempt = self._attempt
         self._waiting += self._follower.new()
         sync(self.folder)  # the store never knows more than the disk
         if self.end and self.end not in self._waiting:
@@ -126,7 +133,7 @@ class Shipment:
         except Exception:
             self._is_new = False  # some of it may have arrived
             raise
-        self.has_arrived = self._waiting[-1]["kind"] == "end"
+        self.has_arrived = self._waiting[-1]["kind"] == "end" and attempt == self._attempt
         self._waiting = []
         return True
 

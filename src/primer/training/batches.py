@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from primer.data import Split, epoch_order
+from primer.training.replicas import Replicas
 from primer.training.timetable import Timetable
 
 EVALUATED_ROWS = 4096  # chosen: bounds the memory of an evaluation, and is no more work than larger ones
@@ -22,6 +23,8 @@ Batch = list[Part]
 class Batches:
     """The batches of a split, each in up to `num_parts` parts; the last one of an epoch may be short.
 
+    Of several `replicas`, each has its own share of every batch, which may be no row at all.
+
     Shuffled when `seed` is given and there is more than one batch: the order within the only batch of an
     epoch changes nothing but rounding. The order is a pure function of (seed, epoch).
 
@@ -31,11 +34,20 @@ class Batches:
     [[((2, 2), 4), ((2, 2), 4)], [((1, 2), 1)]]
     """
 
-    def __init__(self, split: Split, *, batch_size: int, num_parts: int = 1, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        num_parts: int = 1,
+        seed: int | None = None,
+        replicas: Replicas | None = None,
+    ) -> None:
         self.x = torch.from_numpy(np.ascontiguousarray(split.x))
         self.y = torch.from_numpy(np.ascontiguousarray(split.y))
         self.batch_size = min(batch_size, len(split))
         self.num_parts = num_parts
+        self.replicas = replicas or Replicas()
         self._seed = seed if len(split) > batch_size else None
 
     def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
@@ -51,31 +63,41 @@ class Batches:
 
     def epoch(self, number: int, num_done: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, without the first `num_done`."""
+        for rows in self.rows(number)[num_done:]:
+            yield self._batch(rows)
+
+    def rows(self, number: int) -> tuple[Tensor, ...]:
+        """The rows of each batch of an epoch, over all replicas."""
         if self._seed is None:
             order = torch.arange(len(self.x))
         else:
             order = torch.from_numpy(epoch_order(len(self.x), seed=self._seed, epoch=number))
-        for rows in torch.split(order, self.batch_size)[num_done:]:
-            yield self._batch(rows)
+        return torch.split(order, self.batch_size)
 
     def _batch(self, rows: Tensor) -> Batch:
-        if len(rows) == len(self.x) and self._seed is None and self.num_parts == 1:
+        is_whole = len(rows) == len(self.x) and self._seed is None
+        if is_whole and self.num_parts == 1 and not self.replicas.are_many:
             return [(self.x, self.y, len(rows))]
-        rows = rows.to(self.x.device)
-        parts = torch.tensor_split(rows, self.num_parts) if self.num_parts > 1 else (rows,)
+        parts = self.replicas.share(rows.to(self.x.device), self.num_parts)
         return [
             (self.x.index_select(0, part), self.y.index_select(0, part), len(rows))
             for part in parts
-            if len(part)
+            if len(part) or self.replicas.is_sharded  # whose ranks compute alike
         ]
 
 
 class Whole:
-    """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows if the loss allows."""
+    """A split to evaluate on: one batch, in parts of at most `EVALUATED_ROWS` rows if the loss allows.
 
-    def __init__(self, split: Split, *, can_be_cut: bool = True) -> None:
-        num_parts = -(-len(split) // EVALUATED_ROWS) if can_be_cut else 1
-        (self._parts,) = Batches(split, batch_size=len(split), num_parts=num_parts).epoch(0)
+    Of several `replicas`, each evaluates its own share, in as many parts as the others.
+    """
+
+    def __init__(self, split: Split, *, can_be_cut: bool = True, replicas: Replicas | None = None) -> None:
+        ranks = replicas or Replicas()
+        num_parts = -(-len(split) // (EVALUATED_ROWS * ranks.size)) if can_be_cut else 1
+        batches = Batches(split, batch_size=len(split))
+        shares = ranks.share(torch.arange(len(split)), num_parts)
+        self._parts = [(batches.x[rows], batches.y[rows], len(split)) for rows in shares]
 
     def __len__(self) -> int:
         return len(self._parts)

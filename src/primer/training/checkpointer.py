@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from primer.errors import Stopped
 from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
 from primer.training.module import TrainingModule
 from primer.training.randomness import States, random_states, set_random_state
+from primer.training.replicas import Replicas, Wish, same_again
 from primer.training.recorder import Recorder
 from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
@@ -20,7 +23,10 @@ from primer.training.watch import Watch
 
 
 class Due:
-    """Whether a run is to be saved after a step, as far as that follows from steps, time and signals."""
+    """Whether a run is to be saved after a step, as far as that follows from steps, time and signals.
+
+    Replicas agree on time and signals, in the step before.
+    """
 
     def __init__(
         self,
@@ -29,22 +35,28 @@ class Due:
         *,
         every_n_steps: int | None,
         every_n_minutes: float | None,
+        replicas: Replicas | None = None,
     ) -> None:
+        self._replicas = replicas or Replicas()
+        self._replicas.wish = self._wish
         self.num_steps, self.stop = num_steps, stop
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self._saved_at = time.monotonic()
 
+    def _wish(self) -> Wish:
+        minutes = self.every_n_minutes
+        is_late = minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+        return self.stop.received is not None, is_late
+
     def after(self, step: int) -> bool:
         """Whether it is."""
-        return (
-            self.stop.received is not None
-            or step == self.num_steps
-            or (self.every_n_steps is not None and step % self.every_n_steps == 0)
-            or (
-                self.every_n_minutes is not None
-                and time.monotonic() - self._saved_at >= 60 * self.every_n_minutes
-            )
-        )
+        is_regular = self.every_n_steps is not None and step % self.every_n_steps == 0
+        return step == self.num_steps or is_regular or any(self._replicas.agreed())
+
+    def obey(self) -> None:
+        """Raise Stopped if a signal came, to any of the replicas."""
+        if self._replicas.agreed()[0]:
+            raise Stopped(self.stop.received or signal.SIGTERM)
 
     def done(self) -> None:
         """It was saved."""
@@ -85,8 +97,12 @@ class Checkpointer(StepCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self.due.stop.defer()  # here, since Lightning puts its own handlers in place before
-        if self._random_states:
-            set_random_state(self._random_states)
+        assert isinstance(module, TrainingModule)
+        if self._random_states and len(self._random_states) == module.replicas.size:
+            set_random_state(self._random_states, module.replicas.rank)
+        elif self._random_states:  # of another number of replicas
+            set_random_state(self._random_states[0])
+            module.replicas.seed(same_again())
 
     def after_step(self, module: TrainingModule, loss: Tensor) -> None:
         is_last = module.step == self.timetable.num_steps
@@ -100,7 +116,7 @@ class Checkpointer(StepCallback):
     def _after_step(self, module: TrainingModule) -> None:
         if self.due.after(module.step) or module.trainer.should_stop:
             self.save(module)
-        self.due.stop.obey()
+        self.due.obey()
 
     def save(self, module: TrainingModule) -> None:
         """Save the state after the last step; what the journal holds by then is on the disk first."""
@@ -111,7 +127,8 @@ class Checkpointer(StepCallback):
         if self.watch:
             self.watch.save()
         module.trainer.save_checkpoint(path)
-        self.checkpoints.prune()
+        if module.replicas.rank == 0:
+            self.checkpoints.prune()
         self.recorder.journal.write("checkpoint", step=module.step, file=path.name)
         self.due.done()
 

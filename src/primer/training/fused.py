@@ -15,7 +15,7 @@ from primer.training.batches import Batch, Part
 from primer.training.checkpointer import Due
 from primer.training.member import Member
 from primer.training.stack import Stack
-from primer.training.stacked_metrics import Evaluation
+from primer.training.stacked_metrics import StackedEvaluation
 from primer.training.timetable import Timetable
 
 # Steps of a cell before those of the next: the more, the more rarely its weights are fetched into the cache;
@@ -45,7 +45,7 @@ class FusedModule(LightningModule):
         self._times: list[int] = []
         self._next_write = 0.0
         self._at_once = 1
-        self._evaluation = Evaluation([member.module for member in members])
+        self._evaluation = StackedEvaluation([member.module for member in members])
 
     def configure_optimizers(self) -> Any:
         return self.stack.make_optimizers()
@@ -111,7 +111,7 @@ class FusedModule(LightningModule):
             for number, _ in self._training():
                 self._save(number)
             self._due.done()
-        self._due.stop.obey()
+        self._due.obey()
         self.trainer.should_stop |= not self._training()
 
     def _save(self, number: int) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from torchmetrics.regression import MeanAbsoluteError, MeanSquaredError, R2Score
 
-# A metric of which less is better; of all others, more is.
+# Sums over replicas are ours: one call for all of them.
+ALONE: dict[str, Any] = {"sync_on_compute": False}
 
 
 def metrics_of(task: str, out_features: int) -> MetricCollection:
@@ -21,12 +22,17 @@ def metrics_of(task: str, out_features: int) -> MetricCollection:
     if task == "classification":
         return MetricCollection(
             {
-                "accuracy": MulticlassAccuracy(out_features, average="micro"),
-                "f1": MulticlassF1Score(out_features, average="macro"),
-            }
+                "accuracy": MulticlassAccuracy(out_features, average="micro", **ALONE),
+                "f1": MulticlassF1Score(out_features, average="macro", **ALONE),
+            },
+            compute_groups=False,
         )
     collection = MetricCollection(
-        {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False), "r2": R2Score()},
+        {
+            "mae": MeanAbsoluteError(**ALONE),
+            "rmse": MeanSquaredError(squared=False, **ALONE),
+            "r2": R2Score(**ALONE),
+        },
         compute_groups=False,
     )
     return collection.set_dtype(torch.float64)
@@ -56,23 +62,18 @@ def stacked_metrics_of(task: str, out_features: int, num_members: int) -> Metric
     return collection.set_dtype(torch.float64)
 
 
-class TargetScale(nn.Module):
+class TargetScale:
     """Undo the standardization of a target: prediction and target in the target's own unit, float64.
 
     mean, scale: (out_features,); classes pass as they are.
     """
 
-    mean: Tensor
-    scale: Tensor
-
     def __init__(self, task: str, mean: Tensor, scale: Tensor, out_features: int) -> None:
-        super().__init__()
         self.task = task
         self.out_features = out_features
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("scale", scale, persistent=False)
+        self.mean, self.scale = mean, scale
 
-    def forward(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, prediction: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         if self.task == "classification":
             return prediction, target
         return self._undone(prediction), self._undone(target)

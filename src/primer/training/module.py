@@ -13,7 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from primer.training.batches import Batch, Part
 from primer.training.criteria import Criterion
-from primer.training.metrics import TargetScale, metrics_of
+from primer.training.evaluation import Evaluation
+from primer.training.metrics import TargetScale
+from primer.training.replicas import Replicas
 from primer.training.steps import StepCallback
 
 
@@ -26,6 +28,7 @@ class TrainingModule(LightningModule):
     the unit that is trained on.
 
     A batch of Lightning's is many optimizer steps, see `Legs`; callbacks that look at each are StepCallbacks.
+    Of several `replicas` each has its share of the rows; losses, gradients and metrics are those of all rows.
     """
 
     step: int  # optimizer steps done
@@ -38,19 +41,20 @@ class TrainingModule(LightningModule):
         *,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
         scheduler: Callable[[Optimizer], LRScheduler | None],
-        task: str,
         target_scale: TargetScale,
         max_norm: float | None = None,
+        replicas: Replicas | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.step = 0
         self.net = net
         self.criterion = criterion
-        self.target_scale = target_scale
-        self._losses: list[Tensor] = []  # of the parts of an evaluation; torchmetrics' sum is a float32 one
-        self.metrics = metrics_of(task, target_scale.out_features)
         self.evaluated: dict[str, float] = {}  # what the last evaluation found
+        self.num_evaluated = 0  # rows, in it
+        self.replicas = replicas or Replicas()
+        self.evaluation = Evaluation(target_scale, self.replicas)
+        self.scaler: torch.amp.GradScaler | None = None  # of float16, whose small gradients would vanish
         self._optimizer, self._scheduler, self.max_norm = optimizer, scheduler, max_norm
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,6 +76,9 @@ class TrainingModule(LightningModule):
         scheduler = self._scheduler(optimizer)
         return {"optimizer": optimizer} | ({"lr_scheduler": scheduler} if scheduler else {})
 
+    def on_fit_start(self) -> None:
+        self.scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+
     def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
         (optimizer,) = self.trainer.optimizers
         self.weights = [weight for group in optimizer.param_groups for weight in group["params"]]
@@ -91,48 +98,74 @@ class TrainingModule(LightningModule):
         first: list[Tensor] = []
 
         def closure() -> Tensor:
-            loss = self._gradients(batch)
+            loss = self._gradients(optimizer, batch)
             for callback in callbacks:
                 callback.before_update(self, loss)
             first.append(loss)
             return loss
 
-        optimizer.step(closure)  # type: ignore[arg-type]
+        if self.scaler:
+            closure()
+            self.scaler.step(optimizer)  # type: ignore[no-untyped-call]
+            self.scaler.update()  # type: ignore[no-untyped-call]
+        else:
+            optimizer.step(closure)  # type: ignore[arg-type]
         return first[0]  # LBFGS asks again for a step
 
-    def _gradients(self, batch: Batch) -> Tensor:
+    def _gradients(self, optimizer: Optimizer, batch: Batch) -> Tensor:
         """Put the gradients of a batch's loss in place; returns that loss, a scalar."""
         for weight in self.weights:
             weight.grad = None
         losses = []
         for x, y, num_rows in batch:
             loss = self.loss_of(x, y, num_rows)
-            backward(loss)
+            backward(self._scaled(loss))
             losses.append(loss.detach())
+        total = losses[0] if len(losses) == 1 else self._sum(losses)
+        if self.replicas.are_many:
+            total = self.replicas.sum_step(self.weights, total)
+        if self.scaler:
+            self._scaled(total)  # which makes it ready, where this rank had no row
+            self.scaler.unscale_(optimizer)
         if self.max_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.weights, self.max_norm)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+        return total
+
+    def _scaled(self, loss: Tensor) -> Tensor:
+        scaled: Tensor = self.scaler.scale(loss) if self.scaler else loss
+        return scaled
+
+    def _sum(self, losses: list[Tensor]) -> Tensor:
+        """Of the parts of a batch, of which this rank may have none."""
+        if losses:
+            return torch.stack(losses).sum()
+        return torch.zeros((), dtype=self.weights[0].dtype, device=self.weights[0].device)
 
     def _evaluate(self, part: Part) -> None:
         x, y, num_rows = part
-        prediction = self(x)
-        self._losses.append(self.criterion(prediction, y, num_rows).double())
-        self.metrics.update(*self.target_scale(prediction, y))
+        if len(x) or self.replicas.is_sharded:  # whose ranks compute alike
+            prediction = self(x)
+        if len(x):
+            self.evaluation.take(prediction, y, self.criterion(prediction, y, num_rows))
 
     def _evaluated(self, split: str) -> None:
-        found = {"loss": torch.stack(self._losses).sum(), **self.metrics.compute()}
-        self._losses = []
-        self.metrics.reset()
-        self.evaluated = {f"{split}/{name}": float(value) for name, value in found.items()}
+        found, self.num_evaluated = self.evaluation.end()
+        self.evaluated = {f"{split}/{name}": value for name, value in found.items()}
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
+
+    def on_validation_epoch_start(self) -> None:
+        self.replicas.share_buffers(self.net.buffers())
 
     def on_validation_epoch_end(self) -> None:
         self._evaluated("val")
 
     def test_step(self, batch: Part, batch_idx: int) -> None:
         self._evaluate(batch)
+
+    def on_test_epoch_start(self) -> None:
+        self.replicas.share_buffers(self.net.buffers())
 
     def on_test_epoch_end(self) -> None:
         self._evaluated("test")

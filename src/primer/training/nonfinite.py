@@ -36,6 +36,8 @@ class NonfiniteGuard(StepCallback):
         # An entry that is not finite makes the sum so: ten times faster than the largest entry (measured);
         # where only the sum overflows, the run is beyond help.
         sums = [weight.grad.sum() for weight in module.weights if weight.grad is not None]
+        if module.scaler:
+            sums = []  # it leaves out such updates by itself, and scales less from then on
         if self.on_nonfinite == "stop":
             self._step = module.step + 1
             self._sums.append(sums)

@@ -42,9 +42,9 @@ def random_states() -> States:
     return states
 
 
-def set_random_state(states: States) -> None:
-    """Put this rank's generators back."""
-    state = states[distributed.get_rank() if distributed.is_initialized() else 0]
+def set_random_state(states: States, rank: int = 0) -> None:
+    """Put the generators of a rank back."""
+    state = states[rank]
     random.setstate(state["python"])
     inner = state["numpy"]["state"]
     numpy_state = state["numpy"] | {"state": inner | {"key": inner["key"].numpy().astype(np.uint32)}}

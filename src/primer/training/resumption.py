@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from primer.errors import ConfigError
-from primer.tracking.journal import Journal, points_of, read
+from primer.errors import ConfigError, Stopped
+from primer.tracking.journal import Journal, last_attempt, points_of, read
 from primer.training.checkpoint import Checkpoints
 from primer.training.recorder import Recorded
 from primer.training.timetable import Timetable
@@ -65,6 +68,21 @@ def resumption(
     num_threads = starts[-1]["num_threads"] if starts else None
     was_fused = any("num_fused" in record for record in starts)
     return Resumption(step, path, timetable, recorded, num_threads, was_fused)
+
+
+def joined(folder: Path, timetable: Timetable, is_over: Callable[[], bool]) -> Resumption:
+    """Where another rank than the first goes on: as the first one's journal says that it does.
+
+    Waits for that, where launchers started both at once; raises Stopped when the first `is_over` before.
+    """
+    while not (starts := [record for record in last_attempt(read(folder)) if record["kind"] == "start"]):
+        if is_over():
+            raise Stopped(signal.SIGTERM)
+        time.sleep(0.1)
+    start = starts[-1]
+    checkpoint = folder / "checkpoints" / start["checkpoint"] if start["checkpoint"] else None
+    timetable = dataclasses.replace(timetable, num_steps=start["num_steps"])
+    return Resumption(start["step"], checkpoint, timetable, {}, start["num_threads"])
 
 
 def _kept(timetable: Timetable, step: int, own: dict[str, Any], fixed_length: str | None) -> Timetable:

@@ -11,18 +11,17 @@ from primer.training.metrics import stacked_metrics_of
 from primer.training.module import TrainingModule
 
 
-class Evaluation:
+class StackedEvaluation:
     """Takes what nets say of a split, part by part, and tells what that comes to for each of `modules`."""
 
     def __init__(self, modules: Sequence[TrainingModule]) -> None:
         self._modules = list(modules)
-        first = modules[0].target_scale
+        first = modules[0].evaluation.scale
         self._task = first.task
         self._metrics = stacked_metrics_of(first.task, first.out_features, len(modules))
-        self._mean = torch.stack([module.target_scale.mean for module in modules])[
-            :, None
-        ]  # (members, 1, out)
-        self._scale = torch.stack([module.target_scale.scale for module in modules])[:, None]
+        scales = [module.evaluation.scale for module in modules]
+        self._mean = torch.stack([scale.mean for scale in scales])[:, None]  # (members, 1, out)
+        self._scale = torch.stack([scale.scale for scale in scales])[:, None]
         self._parts: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []  # of the parts, each (members,)
 

@@ -10,25 +10,33 @@ from typing import Any
 
 import torch
 from lightning import Callback, Trainer
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.strategies import Strategy
 
 from primer.errors import ConfigError
 from primer.training.checkpoint import VerifiedCheckpointIO
+from primer.training.strategies import environment
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64": "64-true"}
+FLOAT16 = "16-mixed"
 
 SMALL_STEP_FLOPS = 1e8  # measured on 2 cores: below it a second thread saves at most a fifth of a step
 
 
-def use_threads(num_threads: int | None, *, num_params: int, batch_size: int) -> int:
+def use_threads(
+    num_threads: int | None, *, num_params: int, batch_size: int, num_processes: int = 1
+) -> int:
     """Set torch's CPU threads, by the size of a step where no number is given; returns the number.
+
+    Those of the machine are shared out among the processes that train together.
 
     A small step is done sooner by one thread than it is shared out, and other busy processes on the
     machine make waiting for the second thread far worse.
     """
     if num_threads is None:
-        flops = 6 * num_params * batch_size  # forward and backward of dense layers
-        num_threads = 1 if flops < SMALL_STEP_FLOPS else torch.get_num_threads()
+        flops = 6 * num_params * batch_size / num_processes  # forward and backward of dense layers
+        num_there = max(1, torch.get_num_threads() // num_processes)
+        num_threads = 1 if flops < SMALL_STEP_FLOPS else num_there
     torch.set_num_threads(num_threads)
     return num_threads
 
@@ -38,7 +46,9 @@ def make_trainer(
     callbacks: list[Callback],
     *,
     accelerator: str,
-    devices: int,
+    devices: int | str,
+    num_nodes: int,
+    strategy: Strategy | str,
     precision: str,
     num_legs: int,
     deterministic: bool,
@@ -46,15 +56,19 @@ def make_trainer(
     """A quiet Trainer for so many legs of a training; see `primer.training.batches.Legs`."""
     check_device(accelerator)
     silence_lightning()
+    plugins: list[Any] = [VerifiedCheckpointIO(), environment()]
+    if precision == FLOAT16:  # as a plugin, since Lightning would take bfloat16 on a CPU
+        plugins.append(MixedPrecision(FLOAT16, _kind_of(accelerator)))
     return Trainer(
         accelerator=accelerator,
         devices=devices,
-        precision=PRECISIONS[precision],
+        num_nodes=num_nodes,
+        strategy=strategy,
+        precision=PRECISIONS.get(precision),
         max_epochs=num_legs,
         deterministic=deterministic,
         callbacks=callbacks,
-        # told, not guessed: in a Slurm job Lightning would take over its signals, and requeue it
-        plugins=[VerifiedCheckpointIO(), LightningEnvironment()],
+        plugins=plugins,
         default_root_dir=folder,
         logger=False,
         enable_progress_bar=False,
@@ -63,6 +77,13 @@ def make_trainer(
         enable_checkpointing=False,  # ours
         use_distributed_sampler=False,
     )
+
+
+def _kind_of(accelerator: str) -> str:
+    """The kind of device that Lightning will choose."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return "cuda"
+    return "mps" if accelerator in ("auto", "mps") and torch.backends.mps.is_available() else "cpu"
 
 
 def on_its_device(trainer: Trainer) -> Callable[[Any], Any]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from primer.direction import is_falling
 from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.module import TrainingModule
+from primer.training.replicas import Replicas
 
 BEST = "best.ckpt"
 
@@ -22,7 +23,10 @@ class Watch(Callback):
     Stops the run after `patience` validations in a row that were no better than the best; None: never.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, patience: int | None) -> None:
+    def __init__(
+        self, folder: Path, *, monitor: str, patience: int | None, replicas: Replicas | None = None
+    ) -> None:
+        self.replicas = replicas or Replicas()
         self.path = folder / BEST
         self.monitor = monitor
         self.patience = patience
@@ -61,15 +65,16 @@ class Watch(Callback):
         return value < self.best if is_falling(self.monitor) else value > self.best
 
     def save(self) -> None:
-        """Put the best weights on the disk, if they are not there."""
-        if self.weights is not None:
+        """Put the best weights on the disk, if they are not there; one replica does."""
+        if self.weights is not None and self.replicas.rank == 0:
             content = {"net": self.weights, self.monitor: self.best}
             VerifiedCheckpointIO().save_checkpoint(content, self.path)
-            self.weights = None
+        self.weights = None
 
     def take_best(self, module: TrainingModule) -> None:
         """Go back to the best weights, if there was a validation."""
         self.save()
+        self.replicas.wait()
         if self.path.exists():
             content = VerifiedCheckpointIO().load_checkpoint(self.path, map_location="cpu")
             module.net.load_state_dict(content["net"])

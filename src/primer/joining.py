@@ -1,0 +1,159 @@
+"""How the processes of torchrun or srun become the ranks of one run: the first leads, the others join it.
+
+The first composes, makes the run's folder and says in a file below `outputs/` where it is; the others wait for
+that, and become workers of the same frozen config. None of them parses a config or opens the database. Where the
+run is no shared one, each process is told that it is on its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from primer.attempt import environment
+from primer.config.wording import shown
+from primer.errors import ConfigError, RunError, UsageError
+from primer.folder import ROOT, is_running
+from primer.gpus import visible_gpus
+from primer.ranks import Place, is_shared, num_ranks, place_of
+from primer.tracking.facts import host
+
+JOIN_WITHIN_S = 300.0  # chosen: from a process's start on the first node to that on the last
+STALE_AFTER_S = 600.0  # chosen: older words are another start's
+AMD = Path("/dev/kfd")  # where torch may see devices that nvidia-smi does not know
+
+
+@contextmanager
+def leading() -> Iterator[None]:
+    """Around a command that may be one of several of torchrun's or srun's: another rank ends in here.
+
+    What goes wrong before there is a run is said by the first alone.
+    """
+    place = place_of()
+    if place and place.rank:
+        join(place)
+    try:
+        yield
+    except UsageError as error:
+        if place and not place.rank:
+            _announce(place, exit_code=error.exit_code)
+        raise
+
+
+def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
+    """Tell the other ranks of the run's folder, if it is theirs, too; what the first one's worker is told."""
+    place = place_of()
+    if place is None:
+        return {}
+    if not is_shared(config):
+        _announce(place, alone=True)
+        return {}
+    is_one_node = place.num_local == place.world_size
+    address = "127.0.0.1" if is_one_node else socket.gethostname()
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    _announce(place, folder=str(folder), address=address, port=port, host=host())
+    return place.variables(address, port)
+
+
+def join(place: Place) -> None:
+    """Become a worker of the run that the first rank leads; returns where each is on its own."""
+    deadline = time.monotonic() + JOIN_WITHIN_S
+    while (word := _word(place)) is None:
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"rank {place.rank} of {place.world_size}, started by {place.launcher}: no word of rank 0 below "
+                f"{Path.cwd() / ROOT}; expected a folder that all nodes share"
+            )
+        time.sleep(0.1)
+    if "exit_code" in word:
+        sys.exit(word["exit_code"])
+    if "alone" in word:
+        return
+    log = os.open(Path(word["folder"]) / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    command = [sys.executable, "-P", "-m", "primer.worker", f"{word['folder']}/config.yaml"]
+    os.execve(sys.executable, command, environment() | place.variables(word["address"], word["port"]))
+
+
+def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> None:
+    """Raise ConfigError where the devices that a config asks for are not there; `is_alone`: it is no job's."""
+    option, node = config["switches"]["accelerator"], config["accelerator"]
+    if debug and is_shared(config):
+        raise ConfigError(f"--debug: trains in one process; accelerator={option} takes several")
+    place = place_of() if is_alone and is_shared(config) else None
+    num_nodes, devices = node.get("num_nodes", 1), node["devices"]
+    if place:
+        _check_place(place, devices, num_nodes)
+    elif num_nodes > 1:
+        raise ConfigError(
+            f"accelerator.num_nodes={num_nodes}: expected srun or torchrun to start the processes of each node"
+        )
+    if node["accelerator"] == "gpu" and not AMD.exists():
+        gpus = visible_gpus()
+        if not gpus:
+            raise ConfigError(f"accelerator={option}: no CUDA device is visible; found cpu")
+        if devices is not None and devices > len(gpus):
+            raise ConfigError(
+                f"accelerator.devices={devices}: {len(gpus)} CUDA device{'s are' if len(gpus) > 1 else ' is'} "
+                f"visible; expected at most {len(gpus)}, or null for all"
+            )
+
+
+def _check_place(place: Place, devices: int | None, num_nodes: int) -> None:
+    found = {"devices": place.num_local, "num_nodes": place.world_size // place.num_local}
+    for name, asked in (("devices", devices), ("num_nodes", num_nodes)):
+        if asked is not None and asked != found[name]:
+            what = "processes on this node" if name == "devices" else "nodes"
+            raise ConfigError(
+                f"accelerator.{name}={shown(asked)}: {place.launcher} started {found[name]} {what}; "
+                f"expected {found[name]}{' or null' if name == 'devices' else ''}"
+            )
+
+
+def _path(place: Place) -> Path:
+    key = place.key
+    if place.launcher == "torchrun" and place.num_local == place.world_size:
+        key += f"-{os.getppid()}"  # two torchruns may have one name
+    return Path.cwd() / ROOT / ".ranks" / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _announce(place: Place, **word: Any) -> None:
+    path = _path(place)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for other in path.parent.iterdir():
+        with suppress(OSError):
+            if time.time() - other.stat().st_mtime > STALE_AFTER_S:
+                other.unlink()
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(word))
+    temporary.replace(path)
+
+
+def _word(place: Place) -> dict[str, Any] | None:
+    """What the first rank said, if it said it lately, and its run is alive."""
+    path = _path(place)
+    try:
+        if time.time() - path.stat().st_mtime > STALE_AFTER_S:
+            return None
+        word: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if "folder" in word and not is_running(Path(word["folder"]), word["host"]):
+        return None
+    return word
+
+
+def num_devices_of(config: dict[str, Any]) -> int:
+    """How many GPUs of this machine, or else processes, a run takes."""
+    return num_ranks(config) or max(1, len(visible_gpus()))
