@@ -24,6 +24,9 @@ MAY_IMPORT = {
     "direction": "",
     "yaml_text": "",
     "stopping": "errors",
+    "ranks": "",
+    "gpus": "errors",
+    "vigil": "tracking.journal",
     "config": "errors redact yaml_text",
     "data": "errors",
     "nets": "errors",
@@ -32,13 +35,13 @@ MAY_IMPORT = {
     "tracking.heartbeat": "errors tracking.journal",
     "tracking.serving": "",  # copied into every saved model, which must not need primer
     # the worker's side
-    "training": "errors direction files data nets activations stopping tracking.journal",
+    "training": "errors direction files data nets activations ranks stopping tracking.journal",
     "tracking.model": "errors data tracking tracking.serving",
-    "parts": "errors config data stopping training tracking.journal tracking.model",
-    "fitting": "data parts stopping training tracking.journal",
+    "parts": "errors config data ranks stopping training tracking.journal tracking.model",
+    "fitting": "data parts stopping training tracking.journal vigil",
     "together": "data errors parts stopping training tracking.journal",
     "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
-    "together",
+    "ranks together vigil",
     # the controller's side; a frozen config and a journal lie between the two
     "tracking": "errors redact yaml_text stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
@@ -46,12 +49,13 @@ MAY_IMPORT = {
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking.journal",
     "result": "errors",
-    "attempt": "ending progress stopping tracking tracking.journal",
-    "run": "errors redact stopping config tracking tracking.journal attempt ending folder leaving "
-    "result sync",
+    "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
+    "joining": "errors attempt config folder gpus ranks tracking",
+    "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
+    "ranks result sync vigil",
     "finding": "errors folder tracking tracking.journal",
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
-    "resume": "errors files stopping config ending finding folder leaving result run sync tracking "
+    "resume": "errors files stopping config ending finding folder joining leaving result run sync tracking "
     "tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
@@ -59,7 +63,7 @@ MAY_IMPORT = {
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
     "sweep": "errors direction files sweep.forkserver redact stopping config attempt ending finding folder "
-    "leaving result resume run summary sync tracking tracking.journal",
+    "gpus leaving ranks result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify": "errors activations",
     "completion": "errors config",

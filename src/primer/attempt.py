@@ -16,9 +16,9 @@ from typing import Protocol
 
 from primer.ending import Ending
 from primer.progress import Progress
+from primer.ranks import unplaced
 from primer.stopping import Stopping
 from primer.tracking.courier import Courier
-from primer.ranks import unplaced
 from primer.tracking.journal import Follower, Journal, Record
 from primer.vigil import FOLDER as RANKS
 from primer.vigil import SILENT_AFTER_S, Silence
@@ -64,17 +64,16 @@ def train_in_worker(
 ) -> int:
     """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
 
-    The worker inherits the folder's lock, and the secrets that the folder's config is without; `place` is what
-    it is told of the other ranks. It is asked
-    to stop when a signal came or the store's disk is full, and killed at the second signal or when it takes
-    too long.
+    The worker inherits the folder's lock, and the secrets that the folder's config is without; `place` is
+    what it is told of the other ranks. It is asked to stop when a signal came or the store's disk is full,
+    and killed at the second signal or when it takes too long.
     """
     follower = Follower(folder)
     for _ in follower.new():
         pass  # of earlier attempts
     with contextlib.nullcontext(means) if means else Progress() as shown:
-        start = means.start_worker if means else partial(start_worker, variables=environment() | (place or {}))
-        worker = start(folder, secrets, lock)
+        own = partial(start_worker, variables=environment() | (place or {}))
+        worker = (means.start_worker if means else own)(folder, secrets, lock)
         try:
             wish = _WishToStop(worker, stop, courier)
             silence = Silence(folder, 0) if (folder / RANKS).exists() else None

@@ -1,8 +1,8 @@
 """How the processes of torchrun or srun become the ranks of one run: the first leads, the others join it.
 
-The first composes, makes the run's folder and says in a file below `outputs/` where it is; the others wait for
-that, and become workers of the same frozen config. None of them parses a config or opens the database. Where the
-run is no shared one, each process is told that it is on its own.
+The first composes, makes the run's folder and says in a file below `outputs/` where it is; the others wait
+for that, and become workers of the same frozen config. None of them parses a config or opens the database.
+Where the run is no shared one, each process is told that it is on its own.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def join(place: Place) -> None:
     while (word := _word(place)) is None:
         if time.monotonic() > deadline:
             raise RunError(
-                f"rank {place.rank} of {place.world_size}, started by {place.launcher}: no word of rank 0 below "
-                f"{Path.cwd() / ROOT}; expected a folder that all nodes share"
+                f"rank {place.rank} of {place.world_size}, started by {place.launcher}: no word of rank 0 "
+                f"below {Path.cwd() / ROOT}; expected a folder that all nodes share"
             )
         time.sleep(0.1)
     if "exit_code" in word:
@@ -87,7 +87,7 @@ def join(place: Place) -> None:
 
 
 def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> None:
-    """Raise ConfigError where the devices that a config asks for are not there; `is_alone`: it is no job's."""
+    """Raise ConfigError where the devices that a config asks for are not there; `is_alone`: no job's."""
     option, node = config["switches"]["accelerator"], config["accelerator"]
     if debug and is_shared(config):
         raise ConfigError(f"--debug: trains in one process; accelerator={option} takes several")
@@ -97,7 +97,7 @@ def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> Non
         _check_place(place, devices, num_nodes)
     elif num_nodes > 1:
         raise ConfigError(
-            f"accelerator.num_nodes={num_nodes}: expected srun or torchrun to start the processes of each node"
+            f"accelerator.num_nodes={num_nodes}: expected srun or torchrun to start the processes"
         )
     if node["accelerator"] == "gpu" and not AMD.exists():
         gpus = visible_gpus()
@@ -105,8 +105,8 @@ def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> Non
             raise ConfigError(f"accelerator={option}: no CUDA device is visible; found cpu")
         if devices is not None and devices > len(gpus):
             raise ConfigError(
-                f"accelerator.devices={devices}: {len(gpus)} CUDA device{'s are' if len(gpus) > 1 else ' is'} "
-                f"visible; expected at most {len(gpus)}, or null for all"
+                f"accelerator.devices={devices}: found {len(gpus)} visible CUDA device"
+                f"{'s' if len(gpus) > 1 else ''}; expected at most as many, or null for all"
             )
 
 

@@ -199,7 +199,10 @@ def _shared(net: nn.Module, criterion: Criterion, config: Config) -> nn.Module:
             f"accelerator={option}: net.{norms[0]} is a batch norm, which would see the rows of one process "
             "alone (torch has a common one for GPUs only); expected accelerator=cpu, or a layer norm"
         )
-    return nn.SyncBatchNorm.convert_sync_batchnorm(net) if norms else net
+    if not norms:
+        return net
+    common: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
+    return common
 
 
 def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler | None]:

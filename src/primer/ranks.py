@@ -1,8 +1,8 @@
-"""The processes that train one run together, before any of them imports torch: who each is, and who started it.
+"""The processes that train one run together, before any imports torch: who each is, and who started it.
 
-Their numbers are ranks, 0 to WORLD_SIZE - 1. Lightning starts them (rank 0 is the worker, which repeats its own
-command for the others), or torchrun or srun did: then each of those is a `primer train` of its own, and all but
-the first join the run of the first. Variables have torchrun's names in a worker, whoever started it.
+Their numbers are ranks, 0 to WORLD_SIZE - 1. Lightning starts them (rank 0 is the worker, which repeats its
+own command for the others), or torchrun or srun did: then each of those is a `primer train` of its own, and
+all but the first join the run of the first. Variables have torchrun's names in a worker, whoever started it.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ from primer.tracking import curves
 from primer.tracking.courier import Courier
 from primer.tracking.journal import last_attempt, read
 from primer.tracking.shipment import Shipment, id_of
-from primer.vigil import prepare_vigil
 from primer.tracking.uri import uri_of
+from primer.vigil import prepare_vigil
 
 
 def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = False) -> RunResult:

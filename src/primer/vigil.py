@@ -1,8 +1,8 @@
 """Ranks watch over each other: when one dies or falls silent all end, and one message says which and why.
 
-Each writes `ranks/K` in the run's folder every second, from a thread, and what it failed of before it ends. Rank 0
-looks at all others, and they at rank 0; its controller does, too (`Silence`). So a rank on another node is watched
-as one on this is, as long as they share the folder, which they need for checkpoints anyway.
+Each writes `ranks/K` in the run's folder every second, from a thread, and what it failed of before it ends.
+Rank 0 looks at all others, and they at rank 0; its controller does, too (`Silence`). So a rank on another
+node is watched as one on this is, as long as they share the folder, which they need for checkpoints anyway.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SILENT_AFTER_S = 15.0  # chosen: a thread that beats each second is late on a bu
 START_WITHIN_S = 600.0  # chosen: imports from a slow disk on the last of many nodes
 CAUSE_WITHIN_S = 3.0  # chosen: for a rank that failed to be seen by the one that only lost its connection
 # What a rank says that lost another one: never the cause.
-LOST = re.compile("gloo|NCCL|Connection (closed|reset)|Broken pipe|ProcessGroup|recvValue|Socket", re.IGNORECASE)
+LOST = re.compile("gloo|NCCL|Connection (closed|reset)|Broken pipe|ProcessGroup|recvValue|Socket", re.I)
 
 
 def prepare_vigil(folder: Path, *, is_shared: bool) -> None:

@@ -131,9 +131,9 @@ def _check_devices(config: dict[str, Any]) -> None:
     if strategy != "fsdp":
         return
     if node["precision"] == "16-mixed":
-        raise ConfigError(f"accelerator.precision=16-mixed: accelerator={option} expects bf16-mixed, 32 or 64")
+        raise ConfigError(f"precision=16-mixed: accelerator={option} expects bf16-mixed, 32 or 64")
     if config["compile"]:
-        raise ConfigError(f"compile=true: not with accelerator={option}; expected accelerator=ddp, or false")
+        raise ConfigError(f"compile=true: not with accelerator={option}; expected accelerator=ddp")
 
 
 def _check_tracking(config: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ from primer.config.options import bearers, options
 from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError
 
-
 SHORT = {name: f"accelerator.{name}" for name in ("devices", "num_nodes", "precision")}  # switches, too
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from primer.attempt import Worker, environment, start_worker
+from primer.gpus import shared_out, visible_gpus
 from primer.ranks import is_shared
 from primer.result import RunResult
 from primer.sweep import ledger
@@ -15,7 +16,6 @@ from primer.sweep.backend import Attempt, TileAttempt
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
 from primer.sweep.fused import Start, TileMeans, run_tile
-from primer.gpus import shared_out, visible_gpus
 from primer.sweep.job import JobMeans, run_job
 from primer.sweep.plan import Job
 from primer.tracking.journal import Record

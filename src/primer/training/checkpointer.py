@@ -15,8 +15,8 @@ from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
 from primer.training.module import TrainingModule
 from primer.training.randomness import States, random_states, set_random_state
-from primer.training.replicas import Replicas, Wish, same_again
 from primer.training.recorder import Recorder
+from primer.training.replicas import Replicas, Wish, same_again
 from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 from primer.training.watch import Watch
@@ -101,7 +101,7 @@ class Checkpointer(StepCallback):
         if self._random_states and len(self._random_states) == module.replicas.size:
             set_random_state(self._random_states, module.replicas.rank)
         elif self._random_states:  # of another number of replicas
-            set_random_state(self._random_states[0])
+            set_random_state(self._random_states)
             module.replicas.seed(same_again())
 
     def after_step(self, module: TrainingModule, loss: Tensor) -> None:

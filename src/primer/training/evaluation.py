@@ -11,7 +11,7 @@ from primer.training.replicas import Replicas
 
 
 class Evaluation:
-    """Takes what a net says of a split, part by part; computed on the CPU, since not all devices know float64.
+    """Takes what a net says of a split, part by part; on the CPU, since not all devices know float64.
 
     Not a part of the module that holds it: nothing of it is trained, moved or saved.
     """
@@ -23,7 +23,7 @@ class Evaluation:
         self._num_rows = 0
 
     def take(self, prediction: Tensor, y: Tensor, loss: Tensor) -> None:
-        """A part: prediction (rows, out_features), y (rows, ...), and its share of the split's loss, a scalar."""
+        """A part: prediction (rows, out_features), y (rows, ...); its share of the split's loss, a scalar."""
         self._losses.append(loss.cpu().double())
         self._metrics.update(*self.scale(prediction.cpu(), y.cpu()))
         self._num_rows += len(y)
@@ -39,7 +39,7 @@ class Evaluation:
         return found, int(num_rows)
 
     def _summed(self, numbers: list[Tensor]) -> list[Tensor]:
-        """Those numbers over all replicas; the states of the metrics, which are sums, too, become so in place."""
+        """Those numbers over all replicas; the states of the metrics, which are sums, too, in place."""
         if not self._replicas.are_many:
             return numbers
         states = [
@@ -49,7 +49,7 @@ class Evaluation:
         ]
         mine = [*numbers, *(getattr(metric, name) for metric, name in states)]
         flat = self._replicas.total(torch.cat([state.double().reshape(-1) for state in mine]))
-        parts = flat.split([state.numel() for state in mine])
+        parts = torch.split(flat, [state.numel() for state in mine])
         for (metric, name), state, part in zip(states, mine[2:], parts[2:], strict=True):
             setattr(metric, name, part.reshape(state.shape).to(state.dtype))
             _has_rows(metric)

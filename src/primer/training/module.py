@@ -106,8 +106,8 @@ class TrainingModule(LightningModule):
 
         if self.scaler:
             closure()
-            self.scaler.step(optimizer)  # type: ignore[no-untyped-call]
-            self.scaler.update()  # type: ignore[no-untyped-call]
+            self.scaler.step(optimizer)
+            self.scaler.update()
         else:
             optimizer.step(closure)  # type: ignore[arg-type]
         return first[0]  # LBFGS asks again for a step

@@ -1,8 +1,8 @@
 """The processes that train one net together: each computes its share of a batch, and all have the sum.
 
-Not torch's DistributedDataParallel: that averages over ranks, which is right for shares of one size alone, looks
-for one backward a forward, and fails or hangs on weights that a rank's rows leave out. One call sums the gradients
-of a step, a small one its loss and what the ranks have to agree on.
+Not torch's DistributedDataParallel: that averages over ranks, which is right for shares of one size alone,
+looks for one backward a forward, and fails or hangs on weights that a rank's rows leave out. One call sums
+the gradients of a step, a small one its loss and what the ranks have to agree on.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Replicas:
         """Begin to sum the gradients of weights of one type: each becomes a view of one flat tensor."""
         given = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
         flat = torch.cat([gradient.reshape(-1) for gradient in given])
-        for weight, piece in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
+        pieces = torch.split(flat, [weight.numel() for weight in weights])
+        for weight, piece in zip(weights, pieces, strict=True):
             weight.grad = piece.view_as(weight)
         return [distributed.all_reduce(flat, async_op=True)]
 

@@ -1,4 +1,4 @@
-"""Lightning's strategies, set up for our ranks: who starts them, who watches them, who sums their gradients."""
+"""Lightning's strategies, set up for our ranks: who starts and watches them, who sums their gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 
 from primer.ranks import is_placed
 
-Watching = Callable[[int, Sequence["subprocess.Popen[bytes]"]], None]  # of so many ranks, with those started here
+# Told of how many ranks there are, and which were started here.
+Watching = Callable[[int, Sequence["subprocess.Popen[bytes]"]], None]
 
 
 def environment() -> LightningEnvironment | TorchElasticEnvironment:

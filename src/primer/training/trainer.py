@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
@@ -18,14 +18,12 @@ from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.strategies import environment
 
 PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64": "64-true"}
-FLOAT16 = "16-mixed"
+FLOAT16: Literal["16-mixed"] = "16-mixed"
 
 SMALL_STEP_FLOPS = 1e8  # measured on 2 cores: below it a second thread saves at most a fifth of a step
 
 
-def use_threads(
-    num_threads: int | None, *, num_params: int, batch_size: int, num_processes: int = 1
-) -> int:
+def use_threads(num_threads: int | None, *, num_params: int, batch_size: int, num_processes: int = 1) -> int:
     """Set torch's CPU threads, by the size of a step where no number is given; returns the number.
 
     Those of the machine are shared out among the processes that train together.
