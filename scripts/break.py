@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps")
+CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps", "devices")
 
 
 def main() -> int:

@@ -69,6 +69,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "unsteady": ("net=plain", "optimizer=sgd", "optimizer.lr=2", "optimizer.momentum=0.9", *EARLY),
     "epoch_end": ("net=dropout", "checkpoint_every_n_steps=6", "batch_size=19"),
     "bf16": ("net=dropout", "accelerator=cpu", "accelerator.precision=bf16-mixed"),
+    "float16": ("net=dropout", "accelerator=cpu", "accelerator.precision=16-mixed"),  # with its scaler
+    "float64": ("net=dropout", "accelerator=cpu", "accelerator.precision=64"),
     "parts": ("net=dropout", "accumulate_grad_batches=3"),
     "clipped": ("net=dropout", "gradient_clip_val=0.5", "optimizer=rmsprop", "optimizer.momentum=0.5"),
 }

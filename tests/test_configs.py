@@ -20,11 +20,12 @@ from primer.config.targets import locate
 CONTRACT = {
     "data": "primer digits breast_cancer wine iris diabetes table",
     "net": "manual tensors sequential two_layer",
-    "activation": "relu custom_relu tutorial_relu clamp leaky_relu gelu silu tanh",
-    "criterion": "sum_squared_error mse huber cross_entropy",
+    "activation": "relu custom_relu tutorial_relu clamp leaky_relu gelu silu tanh "
+    "custom_silu custom_prelu straight_through_sign",
+    "criterion": "sum_squared_error mse huber cross_entropy custom_cross_entropy",
     "optimizer": "sgd adam adamw rmsprop",
     "scheduler": "constant step cosine warmup_cosine",
-    "accelerator": "auto cpu gpu mps",
+    "accelerator": "auto cpu ddp ddp_cpu fsdp fsdp_cpu gpu mps",
     "tracking": "local server off",
     "experiment": "primer/manual primer/tensors primer/custom_function primer/sequential primer/two_layer",
 }
@@ -52,7 +53,7 @@ def test_every_file_is_an_option_or_the_default() -> None:
     sweeps = {f"hydra/launcher/{name}.yaml" for name in LAUNCHERS}
     sweeps |= {f"hydra/sweeper/{name}.yaml" for name in SWEEPERS}
     assert files == {"train.yaml", *sweeps, *(f"{group}/{option}.yaml" for group, option in OPTIONS)}
-    assert len(files) == 49
+    assert len(files) == 57
 
 
 def test_contract_names_exist() -> None:
@@ -92,7 +93,11 @@ def test_every_key_has_a_line_of_help() -> None:
         for name, field in schema.fields_of(kind).items()
         if not 3 <= len(field.metadata.get("help", "")) <= 80 and name != "_target_"
     }
-    assert silent == {"Bundled.name", "Accelerator.accelerator"}  # these make the option what it is
+    assert silent == {
+        "Bundled.name",
+        "Accelerator.accelerator",
+        "Accelerator.strategy",
+    }  # these make the option what it is
 
 
 @each_option

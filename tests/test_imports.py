@@ -31,15 +31,17 @@ MAY_IMPORT = {
     "data": "errors",
     "nets": "errors",
     "activations": "errors",
+    "criteria": "",
     "tracking.journal": "errors",
     "tracking.heartbeat": "errors tracking.journal",
     "tracking.serving": "",  # copied into every saved model, which must not need primer
     # the worker's side
-    "training": "errors direction files data nets activations ranks stopping tracking.journal",
+    "training": "errors direction files data nets activations criteria ranks stopping tracking.journal",
     "tracking.model": "errors data tracking tracking.serving",
     "parts": "errors config data ranks stopping training tracking.journal tracking.model",
-    "fitting": "data parts stopping training tracking.journal vigil",
-    "together": "data errors parts stopping training tracking.journal",
+    "gating": "data errors files training tracking.journal verify",
+    "fitting": "data gating parts stopping training tracking.journal vigil",
+    "together": "data errors gating parts stopping training tracking.journal",
     "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
     "ranks together vigil",
     # the controller's side; a frozen config and a journal lie between the two
@@ -50,27 +52,30 @@ MAY_IMPORT = {
     "progress": "errors tracking.journal",
     "result": "errors",
     "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
-    "joining": "errors attempt config folder gpus ranks tracking",
+    "joining": "errors attempt config files folder gpus ranks tracking",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
     "ranks result sync vigil",
-    "finding": "errors folder tracking tracking.journal",
+    "finding": "errors files folder tracking tracking.journal",
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files stopping config ending finding folder joining leaving result run sync tracking "
     "tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
-    "doctor": "errors redact finding folder sync tracking tracking.journal",
+    "doctor": "errors files redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
     "sweep": "errors direction files sweep.forkserver redact stopping config attempt ending finding folder "
-    "gpus leaving ranks result resume run summary sync tracking tracking.journal",
+    "gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
-    "verify": "errors activations",
+    "verify.net": "errors config data parts training verify",
+    "verify.commands": "completion verify",
+    "verify": "errors activations files stopping config gpus attempt ending joining run tracking "
+    "tracking.journal verify.net",
     "completion": "errors config",
     "output": "",
     "cli": "errors output yaml_text config tracking result run reproduce sync doctor summary completion "
-    "sweep compare verify",
-    "__init__": "errors result run reproduce sweep sync doctor",
+    "sweep compare verify verify.commands",
+    "__init__": "errors result run reproduce sweep sync doctor verify",
     "__main__": "cli",
 }
 IN_A_FUNCTION = {
@@ -84,12 +89,15 @@ ONLY_IN = {
     "torch": [
         "nets",
         "activations",
+        "criteria",
         "training",
         "parts",
         "together",
         "tracking.model",
         "tracking.serving",
         "verify",
+        "verify.net",
+        "gating",
         "sweep.forkserver",
     ],
     "lightning": ["training", "parts"],
@@ -190,8 +198,10 @@ HEAVY = ("torch", "lightning", "mlflow", "pandas", "sklearn", "matplotlib")
         ("main(['--version'])", ("hydra", "omegaconf")),
         ("main(['train', '--help'])", ("hydra", "omegaconf")),
         ("main(['completion', 'bash'])", ("hydra", "omegaconf")),
+        ("main(['verify', 'devices', '--help'])", ("hydra", "omegaconf")),
         ("main(['train', '--cfg', 'job'])", ()),
         ("main(['train', 'optimizer.lrr=1'])", ()),
+        ("main(['verify', 'devices', 'optimizer.lrr=1'])", ()),
         ("os.environ.update(COMP_LINE='primer train opt', _PRIMER_COMPLETE='zsh_complete'); main([])", ()),
     ],
 )

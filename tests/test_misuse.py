@@ -70,8 +70,11 @@ RANGES = [
     ("train batch_size=0", "batch_size=0: expected a whole number, at least 1"),
     ("train seed=99999999999999999999", "seed=99999999999999999999: expected a whole number", "below 2**63"),
     ("train data.val_fraction=1", "data.val_fraction=1: expected a number, at least 0 and below 1"),
-    ("train accelerator.devices=2", "accelerator.devices=2: expected 1"),
-    ("train accelerator.precision=16", "accelerator.precision=16: expected 32, bf16-mixed or 64"),
+    (
+        "train accelerator.devices=2",
+        "accelerator.devices=2: accelerator=auto is one device; expected 1, or accelerator=ddp",
+    ),
+    ("train accelerator.precision=16", "accelerator.precision=16: expected 32, bf16-mixed, 16-mixed or 64"),
 ]
 MISSING = [
     ("train data=table", "data.path: missing; expected data.path=VALUE (CSV"),

@@ -18,6 +18,8 @@ from primer.sweep.launch import sweep
 from primer.sweep.result import SweepResult
 from primer.sweep.resume import resume
 from primer.sync import sync
+from primer.verify.ask import verify
+from primer.verify.devices import verify_devices
 
 __version__ = "0.1.0"
 
@@ -36,4 +38,6 @@ __all__ = [
     "sweep",
     "sync",
     "train",
+    "verify",
+    "verify_devices",
 ]

@@ -10,6 +10,7 @@ import click
 from primer.completion import SCRIPTS, complete_override
 from primer.errors import PrimerError, Stopped, SweepError
 from primer.output import endure
+from primer.verify.commands import verify
 
 if TYPE_CHECKING:
     from primer.result import RunResult
@@ -51,6 +52,7 @@ def main() -> None:
     primer train -m activation=relu,tanh seed=0,1  a sweep: a run for each combination
     primer train --help                            every switch and key
     primer resume last                             go on with a run that was stopped
+    primer verify activation=custom_relu           is a custom function right?
     primer ui                                      look at the runs in MLflow
     """
 
@@ -159,6 +161,9 @@ def reproduce(run: str, trust: tuple[str, ...], tolerance: float) -> int:
     found = reproduce(run, trust=trust, tolerance=tolerance)
     show_reproduction(found)
     return found.exit_code
+
+
+main.add_command(verify)
 
 
 @main.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from primer.errors import RunError
 
+ROOT = "outputs"  # in the working directory: all run folders
 FORK = "fork.ckpt"  # a copy of another run's checkpoint, which a new run begins with
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt")
 

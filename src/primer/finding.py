@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from primer.errors import UsageError
-from primer.folder import ROOT, is_running, is_sweep
+from primer.files import ROOT
+from primer.folder import is_running, is_sweep
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME, Record, first_record, last_record
 from primer.tracking.shipment import id_of

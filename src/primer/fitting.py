@@ -14,6 +14,7 @@ from threading import Timer
 from typing import Any
 
 from primer.data import Dataset
+from primer.gating import pass_gate
 from primer.parts import (
     Config,
     due_of,
@@ -26,6 +27,7 @@ from primer.parts import (
     timetable_of,
     trainer_of,
     watch_of,
+    whole_net,
 )
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
@@ -36,6 +38,7 @@ from primer.training.forking import write_first_checkpoint
 from primer.training.module import TrainingModule
 from primer.training.replicas import Replicas
 from primer.training.resumption import Resumption, joined, resumption
+from primer.training.samples import SampleRecorder
 from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads
 from primer.vigil import Vigil
@@ -58,9 +61,11 @@ def fit(
     """
     timetable, replicas = timetable_of(config, dataset), replicas_of(config)
     module = make_module(config, dataset, timetable.num_steps, replicas)
+    if replicas.rank == 0:
+        pass_gate(config.get("verification", "off"), module, dataset, [(folder, journal)])
     begin = _beginning(config, folder, journal, module, timetable, vigil)
     num_threads = _threads(config, module, begin)
-    recorder = recorder_of(config, journal, begin, replicas.rank)
+    recorder = recorder_of(config, journal, begin, replicas)
     watch = watch_of(config, dataset, folder, replicas)
     due = due_of(config, begin.timetable, stop, replicas)
     checkpointer = Checkpointer(folder / "checkpoints", recorder, begin.timetable, due, watch)
@@ -68,12 +73,35 @@ def fit(
     batches = train_batches(config, dataset, replicas)
     if config.get("compile"):
         looking.append(Compiler(lambda: next(batches.after(begin.step)), journal))
+    if config.get("record_samples"):  # which `primer verify devices` compares
+        looking.append(SampleRecorder(batches, folder / "samples" / f"{replicas.rank}.json"))
     legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
     watching = vigil.begin if vigil else _nobody
     trainer = trainer_of(
         config, folder, looking, num_legs=legs.num_left, replicas=replicas, watching=watching
     )
     batches.place(on_its_device(trainer))
+    _tell_start(journal, begin, module, str(trainer.strategy.root_device), num_threads)
+    split = partial(Whole, can_be_cut=module.criterion.can_be_cut, replicas=replicas)
+    has_model = bool(config["tracking"].get("log_model")) and replicas.rank == 0
+    with _beside(model_saver) if has_model else nullcontext():
+        val = split(dataset.val) if dataset.val else None
+        trainer.fit(module, legs, val, ckpt_path=begin.checkpoint)
+    stop.obey_at_once()
+    if watch:
+        watch.take_best(module)
+    if dataset.test is not None:
+        trainer.test(module, split(dataset.test), verbose=False)
+    recorder.write_summary()
+    net = whole_net(module, config, dataset)
+    if has_model:
+        keep_model(model_saver(), folder, net, dataset, journal)
+        stop.obey()  # where somebody else's `except:` swallowed it
+
+
+def _tell_start(
+    journal: Journal, begin: Resumption, module: TrainingModule, device: str, num_threads: int
+) -> None:
     journal.write(
         "start",
         num_steps=begin.timetable.num_steps,
@@ -81,23 +109,9 @@ def fit(
         step=begin.step,
         checkpoint=begin.checkpoint.name if begin.checkpoint else None,
         num_params=sum(parameter.numel() for parameter in module.parameters()),
-        device=str(trainer.strategy.root_device),
-        num_devices=replicas.size,
+        device=device,
+        num_devices=module.replicas.size,
     )
-    whole = partial(Whole, can_be_cut=module.criterion.can_be_cut, replicas=replicas)
-    has_model = bool(config["tracking"].get("log_model")) and replicas.rank == 0
-    with _beside(model_saver) if has_model else nullcontext():
-        val = whole(dataset.val) if dataset.val else None
-        trainer.fit(module, legs, val, ckpt_path=begin.checkpoint)
-    stop.obey_at_once()
-    if watch:
-        watch.take_best(module)
-    if dataset.test is not None:
-        trainer.test(module, whole(dataset.test), verbose=False)
-    recorder.write_summary()
-    if has_model:
-        keep_model(model_saver(), folder, module.net, dataset, journal)
-        stop.obey()  # where somebody else's `except:` swallowed it
 
 
 def _nobody(*_: object) -> None:

@@ -18,7 +18,7 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
-from primer.files import write_atomically
+from primer.files import ROOT, write_atomically
 from primer.redact import redacted, redacted_text
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
@@ -26,7 +26,6 @@ from primer.tracking.journal import NAME, Journal, reserve_room
 from primer.tracking.uri import uri_of
 from primer.yaml_text import from_yaml, to_yaml
 
-ROOT = "outputs"  # in the working directory
 SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 SILENT_FOR_S = 60  # chosen: a run on another machine whose journal is still for so long is dead
 

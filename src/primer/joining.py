@@ -21,7 +21,8 @@ from typing import Any
 from primer.attempt import environment
 from primer.config.wording import shown
 from primer.errors import ConfigError, RunError, UsageError
-from primer.folder import ROOT, is_running
+from primer.files import ROOT
+from primer.folder import is_running
 from primer.gpus import visible_gpus
 from primer.ranks import Place, is_shared, num_ranks, place_of
 from primer.tracking.facts import host

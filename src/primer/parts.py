@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Callback, Trainer
+from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -32,7 +33,8 @@ from primer.training.randomness import seed_generators
 from primer.training.recorder import Recorder
 from primer.training.replicas import Replicas
 from primer.training.resumption import Resumption
-from primer.training.strategies import Watching, strategy_of
+from primer.training.sharded import ShardedStrategy, whole
+from primer.training.strategies import ReplicatedStrategy, Watching
 from primer.training.timetable import Timetable
 from primer.training.trainer import make_trainer
 from primer.training.watch import Watch
@@ -67,14 +69,14 @@ def replicas_of(config: Config) -> Replicas:
     return Replicas(rank_of_worker() if is_shared(config) else 0, num, is_sharded=is_sharded)
 
 
-def recorder_of(config: Config, journal: Journal, begin: Resumption, rank: int = 0) -> Recorder:
-    """Who records the run, and who guards it; that it is to stop is told by the first rank alone."""
+def recorder_of(
+    config: Config, journal: Journal, begin: Resumption, replicas: Replicas | None = None
+) -> Recorder:
+    """Who records the run, and who guards it."""
     on_nonfinite = config["on_nonfinite"]
-    if rank and on_nonfinite == "stop":
-        on_nonfinite = "ignore"
     return Recorder(
         journal,
-        NonfiniteGuard(journal, begin.timetable, on_nonfinite=on_nonfinite),
+        NonfiniteGuard(journal, begin.timetable, on_nonfinite=on_nonfinite, replicas=replicas),
         num_steps=begin.timetable.num_steps,
         every_n_steps=config["log_every_n_steps"],
         step=begin.step,
@@ -115,11 +117,20 @@ def trainer_of(
         accelerator=node["accelerator"],
         devices=(replicas.size if replicas else 1) // num_nodes,
         num_nodes=num_nodes,
-        strategy=strategy_of(node.get("strategy", "single"), watching),
+        strategy=_strategy(node.get("strategy", "single"), watching, replicas),
         precision=node["precision"],
         num_legs=num_legs,
         deterministic=config["deterministic"],
     )
+
+
+def _strategy(name: str, watching: Watching, replicas: Replicas | None) -> Strategy | str:
+    if name == "single":
+        return "auto"
+    if name == "ddp":
+        return ReplicatedStrategy(watching)
+    assert replicas
+    return ShardedStrategy(watching, replicas.size)
 
 
 def model_saver() -> ModelSaver:
@@ -156,6 +167,8 @@ def make_module(
         activation=build(config["activation"], "activation"),
     )
     _check_shape(net, config, dataset)
+    if str(config["accelerator"]["precision"]) == "64":
+        net.double()  # at once: Lightning would after it loaded a checkpoint, rounded to float32
     takes_task = {"task": dataset.task} if accepts(config["criterion"], "criterion", "task") else {}
     mean, scale = torch.from_numpy(dataset.target_mean), torch.from_numpy(dataset.target_scale)
     fast = FOREACH.get(config["optimizer"]["_target_"], {})
@@ -203,6 +216,16 @@ def _shared(net: nn.Module, criterion: Criterion, config: Config) -> nn.Module:
         return net
     common: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]
     return common
+
+
+def whole_net(module: TrainingModule, config: Config, dataset: Dataset) -> nn.Module:
+    """The net, also where its weights are shared out among ranks, all of which have to ask."""
+    if not module.replicas.is_sharded:
+        return module.net
+    weights = whole(module.net.state_dict())
+    net = make_module(config, dataset, num_steps=1).net
+    net.load_state_dict(weights)
+    return net
 
 
 def _scheduler(node: Config, num_steps: int) -> Callable[[Optimizer], LRScheduler | None]:

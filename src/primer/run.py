@@ -53,17 +53,20 @@ def run(
     debug: bool = False,
     tags: dict[str, str] | None = None,
     prepare: Callable[[Path], None] | None = None,
+    root: Path | None = None,
+    means: Means | None = None,
 ) -> RunResult:
-    """Run a frozen config in a folder of its own, and see it to its end.
+    """Run a frozen config in a folder of its own, below `root` or else `outputs`, and see it to its end.
 
-    `tags` are set beside the run's own; `prepare` is called with the new folder before anything starts.
+    `tags` are set beside the run's own; `prepare` is called with the new folder before anything starts;
+    `means` stand in for the run's own worker, courier and progress.
     """
     is_tracking = config["switches"]["tracking"] != "off"
     # beside the run: the next command to meet a dead run says how it ended
     Thread(target=tidy_up, kwargs={"is_tracking": is_tracking}, daemon=True).start()
     with StopSignal(is_impatient=debug) as stop:
         stop.defer()
-        folder = create_folder(config["name"])
+        folder = create_folder(config["name"], root)
         with held(folder) as lock:
             try:
                 write_header(folder, config, tags)
@@ -73,7 +76,7 @@ def run(
                 discard(folder)
                 raise RunError(f"{folder}: can't be begun: {error}") from error
             try:
-                return attempt(folder, config, stop, lock, debug=debug)
+                return attempt(folder, config, stop, lock, debug=debug, means=means)
             except UsageError:
                 discard(folder)
                 raise
@@ -92,6 +95,7 @@ def attempt(
 
     Raises UsageError when the question turned out to be wrong, before training began.
     """
+    check_devices(config, debug=debug, is_alone=means is None)
     started_at = time.monotonic()
     is_tracked = config["switches"]["tracking"] != "off"
     own = Courier(uri_of(config)) if is_tracked and means is None else None
@@ -100,7 +104,6 @@ def attempt(
     failure: BaseException | None = None
     secrets = secrets_of(config)
     try:
-        check_devices(config, debug=debug, is_alone=means is None)
         if own:
             own.start()
         if means is None:

@@ -15,7 +15,7 @@ from rich.table import Table
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of
-from primer.tracking.journal import read
+from primer.tracking.journal import Record, read
 from primer.tracking.uri import tracking_uri
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def show(result: RunResult) -> None:
     numbers = table_of(result)
     if numbers.row_count:
         console.print(numbers)
+    if rows := rows_of(read(result.folder)):
+        console.print(f"rows    {rows}")
     colour = {"FINISHED": "green", "FAILED": "red"}.get(result.status, "yellow")
     console.print(result.status, style=f"bold {colour}", end="")
     console.print(f" in {result.duration_s:.1f} s: {result.name}", markup=False)
@@ -108,6 +110,16 @@ def table_of(result: RunResult) -> Table:
     for key in (key for key in metrics if key.startswith("test/")):
         table.add_row(key, f"{metrics[key]:.5g}", "")
     return table
+
+
+def rows_of(records: list[Record]) -> str:
+    """How many rows each split was evaluated on, as counted there.
+
+    >>> rows_of([{"kind": "evaluated", "split": "test", "num_rows": 359}])
+    'test 359'
+    """
+    counts = {record["split"]: record["num_rows"] for record in records if record["kind"] == "evaluated"}
+    return ", ".join(f"{split} {num_rows}" for split, num_rows in counts.items())
 
 
 def terminal_curve(curve: Curve) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from primer.data import Dataset, Split
 from primer.errors import CantFuse
+from primer.gating import pass_gate
 from primer.parts import (
     Config,
     due_of,
@@ -62,6 +63,8 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     begins = _begins(runs, timetable)
     step = min((begin.step for begin in begins if not begin.is_over), default=timetable.num_steps)
     members = [_member(run, begin) for run, begin in zip(runs, begins, strict=True)]
+    places = [(run.folder, run.journal) for run in runs]
+    pass_gate(config.get("verification", "off"), members[0].module, dataset, places)
     facts = {"num_steps": timetable.num_steps, "step": step, **_threads(config, members[0])}
     batches = _train_batches(runs)
     legs = Legs(batches.after, timetable, step=step, has_val=dataset.val is not None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.autograd import Function
 class ReLUFunction(Function):
     """A ReLU that remembers only its output, as the built-in does."""
 
+    verify: ClassVar = {"reference": torch.relu, "kinks": [0.0]}  # what `primer verify` holds it to
     generate_vmap_rule = True  # forward and backward are plain tensor operations
 
     @staticmethod

@@ -16,7 +16,7 @@ Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new; `...` where the ke
 
 # What may change on the way without changing what was computed before; a longer run may be asked for.
 FREE = (
-    *("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite"),
+    *("checkpoint_every_n_steps", "checkpoint_every_n_minutes", "on_nonfinite", "verification"),
     # where it is computed: the same numbers up to rounding
     *("switches.accelerator", "accelerator.accelerator", "accelerator.strategy"),
     *("accelerator.devices", "accelerator.num_nodes", "accelerator.num_threads"),

@@ -30,12 +30,13 @@ CRITERIA = {
     "mse": "regression",
     "huber": "regression",
     "cross_entropy": "classification",
+    "custom_cross_entropy": "classification",
 }
 METRICS = {"classification": ("accuracy", "f1"), "regression": ("mae", "rmse", "r2")}
 STORES = ("sqlite:", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
 # Activations whose gradient net=manual can derive by hand, and those it can't; a user's own says so itself.
 RELUS = ("relu", "custom_relu", "tutorial_relu", "clamp")
-NO_RELUS = ("leaky_relu", "gelu", "silu", "tanh")
+NO_RELUS = ("leaky_relu", "gelu", "silu", "tanh", "custom_silu", "custom_prelu", "straight_through_sign")
 
 
 def check_keys(config: dict[str, Any], schemas: dict[str, type]) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 from primer.redact import is_secret_key
 
 # Where a run is kept, how often, and what it is called do not change what it computes.
-VOLATILE = ("name", "tracking", "typed", "trust", "checkpoint_every_n_steps", "checkpoint_every_n_minutes")
+VOLATILE = (
+    *("name", "tracking", "typed", "trust", "record_samples", "verification"),
+    *("checkpoint_every_n_steps", "checkpoint_every_n_minutes"),
+)
 
 
 def flat(config: dict[str, Any]) -> dict[str, Any]:

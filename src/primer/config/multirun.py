@@ -27,6 +27,7 @@ from primer.config.check import check_values
 from primer.config.compose import compose
 from primer.config.composition import register_schemas
 from primer.config.options import conf_dir, user_dir
+from primer.config.overrides import spelled_out
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.wording import did_you_mean, shown
 from primer.errors import ConfigError
@@ -45,7 +46,8 @@ class Multirun:
     """
 
     def __init__(self, overrides: Sequence[str], *, config_dir: str | Path | None = None) -> None:
-        self.overrides, self.config_dir = list(overrides), config_dir
+        overrides = [spelled_out(text) for text in overrides]
+        self.overrides, self.config_dir = overrides, config_dir
         self.keys = _swept(overrides)
         words = list(overrides)
         if config_dir is not None:

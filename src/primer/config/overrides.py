@@ -41,10 +41,19 @@ def read_overrides(
     return chosen, settings
 
 
+def spelled_out(text: str) -> str:
+    """An override whose key may be short for another.
+
+    >>> spelled_out("devices=2"), spelled_out("seed=2")
+    ('accelerator.devices=2', 'seed=2')
+    """
+    key, equals, value = text.partition("=")
+    return f"{SHORT.get(key, key)}{equals}{value}"
+
+
 @functools.cache  # the jobs of a sweep share most of them
 def _parse(text: str) -> Override:
-    key, equals, value = text.partition("=")
-    text = f"{SHORT.get(key, key)}{equals}{value}"
+    text = spelled_out(text)
     try:
         override = OverridesParser.create().parse_override(text)
     except (HydraException, RecursionError):

@@ -69,6 +69,10 @@ class Train:
         "a loss or gradient that is not finite: end the run, skip the update, train on",
         one_of=("stop", "skip", "ignore"),
     )
+    verification: str = key(
+        "check custom autograd Functions first: warn, refuse to train wrong ones, don't",
+        one_of=("warn", "require", "off"),
+    )
     deterministic: bool = key("same command, same bits; false: faster on some GPUs")
     compile: bool = key("compile the loss by torch.compile, on CUDA with CUDA graphs; takes a minute")
 
@@ -128,6 +132,11 @@ class RawNet(Net):
 @dataclass
 class LeakyReLU(Part):
     negative_slope: float = key("slope where the input is negative")
+
+
+@dataclass
+class PReLU(Part):
+    init: float = key("slope where the input is negative, before it is learned")
 
 
 @dataclass
@@ -221,7 +230,7 @@ class Off:
 SCHEMAS: dict[str, dict[str, type]] = {
     "data": {"bundled": Bundled, "table": Table, "synthetic": Synthetic},
     "net": {"net": Net, "raw_net": RawNet},
-    "activation": {"part": Part, "leaky_relu": LeakyReLU, "gelu": GELU},
+    "activation": {"part": Part, "leaky_relu": LeakyReLU, "prelu": PReLU, "gelu": GELU},
     "criterion": {"part": Part, "loss": Loss, "huber": Huber, "cross_entropy": CrossEntropy},
     "optimizer": {"sgd": SGD, "adam": Adam, "rmsprop": RMSprop},
     "scheduler": {"part": Part, "step": Step, "cosine": Cosine, "warmup_cosine": WarmupCosine},

@@ -26,7 +26,7 @@ PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ["map", "seq", "str", "int
 
 # Of primer's packages what `__all__` exports, of its modules what they define.
 PACKAGES = ("primer.data", "primer.nets", "primer.activations")
-MODULES = ("primer.training.criteria", "primer.training.schedulers")
+MODULES = ("primer.criteria", "primer.training.criteria", "primer.training.schedulers")
 # Of others what is of one of these kinds; their constructors compute, and touch no file, process or network.
 KINDS = {
     "torch.nn": ("torch.nn.Module",),

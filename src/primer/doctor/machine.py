@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from primer.doctor.report import Finding
-from primer.folder import ROOT
+from primer.files import ROOT
 from primer.redact import redacted_text
 from primer.tracking.facts import num_cpus
 from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from primer.doctor.report import MAX_LISTED, Finding, listed, short
 from primer.doctor.stores import Stored, look
+from primer.files import ROOT
 from primer.finding import dead_runs, run_folders
-from primer.folder import ROOT
 from primer.redact import redacted_text
 from primer.sync import store_of
 from primer.tracking.facts import host

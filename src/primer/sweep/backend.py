@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from primer.joining import num_devices_of
 from primer.result import RunResult
 from primer.sweep.executor import Slot
 from primer.sweep.plan import Job
@@ -46,13 +47,27 @@ class TileAttempt:
     begin: Callable[[Job], None]
 
 
+@dataclass(frozen=True)
+class Need:
+    """What one job takes of a machine: how many devices, and whether they are GPUs where there are any."""
+
+    num_devices: int
+    is_gpu: bool
+
+    @classmethod
+    def of(cls, configs: Sequence[dict[str, Any]]) -> Need:
+        """What any of these jobs may take; they share places of one size."""
+        nodes = [config["accelerator"]["accelerator"] for config in configs]
+        return cls(max(map(num_devices_of, configs), default=1), any(node != "cpu" for node in nodes))
+
+
 class Backend(Protocol):
     """What trains jobs."""
 
     def open(self) -> None:
         """Get ready, before the first job. Raises UsageError where that can't be."""
 
-    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
+    def slots(self, num_jobs: int, need: Need) -> list[Slot]:
         """Places for one job at a time."""
 
     def run(self, attempt: Attempt) -> RunResult | None:

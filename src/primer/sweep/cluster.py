@@ -21,7 +21,7 @@ from primer.folder import is_running, write_header
 from primer.leaving import leave_files, write_end
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.backend import Attempt
+from primer.sweep.backend import Attempt, Need
 from primer.sweep.executor import Slot
 from primer.sweep.job import is_begun, result_in
 from primer.sweep.stop import send_word, take_word_back
@@ -73,7 +73,7 @@ class ClusterBackend:
         """Connect to the cluster."""
         self._cluster.open()
 
-    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
+    def slots(self, num_jobs: int, need: Need) -> list[Slot]:
         """As many jobs as are handed to the cluster at once; it knows its GPUs."""
         num_slots = max(1, min(self._settings["workers"] or MOST_AT_ONCE, num_jobs))
         return [Slot(number, self._settings["cpus_per_job"], None) for number in range(num_slots)]

@@ -25,13 +25,16 @@ class Slot:
     gpus: str | None
 
 
-def slots_of(workers: int | None, places: list[str], num_jobs: int) -> list[Slot]:
+def slots_of(workers: int | None, places: list[str], num_jobs: int, *, num_processes: int = 1) -> list[Slot]:
     """The slots of this machine: one for each of the `places` on its GPUs, else workers x threads = CPUs.
+
+    A job that takes several processes takes as many CPUs at least.
 
     >>> [slot.gpus for slot in slots_of(workers=None, places=["0", "1"], num_jobs=9)]
     ['0', '1']
     """
-    at_once = min(workers or len(places), len(places)) if places else workers or num_cpus()
+    num_fitting = len(places) or max(1, num_cpus() // num_processes)
+    at_once = min(workers or num_fitting, num_fitting) if places else workers or num_fitting
     num_slots = max(1, min(at_once, num_jobs))
     num_threads = max(1, num_cpus() // num_slots)
     return [Slot(number, num_threads, places[number] if places else None) for number in range(num_slots)]

@@ -19,7 +19,7 @@ from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep import ledger
-from primer.sweep.backend import Backend
+from primer.sweep.backend import Backend, Need
 from primer.sweep.cluster import ClusterBackend
 from primer.sweep.finish import finish
 from primer.sweep.fused import together
@@ -86,7 +86,7 @@ def dry_run(*overrides: str, config_dir: str | Path | None = None) -> list[str]:
 
         def tell(batch: Sequence[Sequence[str]], first: int) -> list[float]:
             jobs = launch.plan(batch, first)
-            tiles = launch.tiles(jobs, need_gpus=any(need_gpu(job.config) for job in jobs))
+            tiles = launch.tiles(jobs, Need.of([job.config for job in jobs]))
             lines.extend([f"{len(jobs)} jobs", *told(tiles, asked.keys)])
             raise _Over
 
@@ -163,13 +163,13 @@ class Launch:
         return finish(self._sweep, self._results, time.monotonic() - self._begun_at)
 
     def _run(self, jobs: list[Job]) -> dict[int, RunResult]:
-        need_gpus = any(need_gpu(job.config) for job in jobs)
-        tiles = self.tiles(jobs, need_gpus=need_gpus)
+        need = Need.of([job.config for job in jobs])
+        tiles = self.tiles(jobs, need)
         for line in told(tiles, self._asked.keys) if any(len(tile.jobs) > 1 for tile in tiles) else ():
             print(f"plan    {line}", flush=True)
-        return self._sweep.run(tiles, len(jobs), len(tiles), hooks_of(self._asked), need_gpus=need_gpus)
+        return self._sweep.run(tiles, len(jobs), len(tiles), hooks_of(self._asked), need)
 
-    def tiles(self, jobs: list[Job], *, need_gpus: bool) -> list[Tile]:
+    def tiles(self, jobs: list[Job], need: Need) -> list[Tile]:
         """Jobs as they are trained: together where that can be, on this machine."""
         settings = self._asked.settings
         if settings.get("fuse", "off") == "off":
@@ -177,7 +177,7 @@ class Launch:
         begun = [job for job in jobs if is_begun(job)]
         numbers = {job.number for job in begun}
         new = [job for job in jobs if job.number not in numbers]
-        num_slots = len(self._backend.slots(len(jobs), need_gpus=need_gpus))
+        num_slots = len(self._backend.slots(len(jobs), need))
         tiles = tiles_of(new, num_slots=num_slots, max_fused=settings["max_fused"])
         return [*(Tile(tuple(group), "goes on where it was") for group in together(begun)), *tiles]
 
@@ -228,9 +228,9 @@ class Launch:
 
         try:
             both = Hooks(hooks.begin, end, searching.hear)
-            jobs, need_gpus = searching.jobs(), need_gpu(searching.config)
+            jobs, need = searching.jobs(), Need.of([searching.config])
             num_left, tiles = searching.num_left, (Tile((job,)) for job in jobs)
-            self._results |= self._sweep.run(tiles, num_left, num_left, both, need_gpus=need_gpus)
+            self._results |= self._sweep.run(tiles, num_left, num_left, both, need)
         finally:
             searching.close()
 
@@ -266,11 +266,6 @@ def _tell_unfinished(folder: Path, digest: str) -> None:
             f"primer resume {place} goes on with the other",
             file=sys.stderr,
         )
-
-
-def need_gpu(config: dict[str, Any]) -> bool:
-    """Whether a job trains on a GPU where there is one."""
-    return bool(config["accelerator"]["accelerator"] != "cpu")
 
 
 def hooks_of(asked: Multirun) -> Hooks:

@@ -12,7 +12,7 @@ from primer.gpus import shared_out, visible_gpus
 from primer.ranks import is_shared
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.backend import Attempt, TileAttempt
+from primer.sweep.backend import Attempt, Need, TileAttempt
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
 from primer.sweep.fused import Start, TileMeans, run_tile
@@ -29,18 +29,23 @@ class LocalBackend:
 
     def open(self) -> None:
         """Share out the GPUs, and start the process that workers are forked from."""
-        _ = self._places  # said now, if that can't be
+        self._places(1)  # said now, if that can't be
         warm_up()
 
-    @cached_property
-    def _places(self) -> list[str]:
-        """What each of the jobs that run at once sees of the GPUs."""
-        asked = self._settings["gpus"]
-        return shared_out(visible_gpus() if asked is None else asked, self._settings["gpus_per_job"])
+    def _places(self, num_devices: int) -> list[str]:
+        """What each of the jobs that run at once sees of the GPUs, of which one takes so many."""
+        per_job = self._settings["gpus_per_job"]
+        return shared_out(self._gpus, per_job if num_devices == 1 else max(per_job, num_devices))
 
-    def slots(self, num_jobs: int, *, need_gpus: bool) -> list[Slot]:
-        """One for each place on a GPU, else for each CPU; fewer where fewer workers are asked for."""
-        return slots_of(self._settings["workers"], self._places if need_gpus else [], num_jobs)
+    @cached_property
+    def _gpus(self) -> list[str]:
+        asked = self._settings["gpus"]
+        return visible_gpus() if asked is None else asked
+
+    def slots(self, num_jobs: int, need: Need) -> list[Slot]:
+        """One for each place on GPUs, else on CPUs; fewer where fewer workers are asked for."""
+        places = self._places(need.num_devices) if need.is_gpu else []
+        return slots_of(self._settings["workers"], places, num_jobs, num_processes=need.num_devices)
 
     def run(self, attempt: Attempt) -> RunResult:
         """Train a job in a process of its own."""

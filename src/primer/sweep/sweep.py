@@ -14,7 +14,7 @@ from primer.direction import is_falling
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
-from primer.sweep.backend import Attempt, Backend, TileAttempt
+from primer.sweep.backend import Attempt, Backend, Need, TileAttempt
 from primer.sweep.executor import Executor, Slot
 from primer.sweep.local import LocalBackend
 from primer.sweep.plan import Job
@@ -86,7 +86,7 @@ class Sweep:
         self._lock = threading.Lock()
 
     def run(
-        self, tiles: Iterable[Tile], num_jobs: int, num_tiles: int, hooks: Hooks, *, need_gpus: bool
+        self, tiles: Iterable[Tile], num_jobs: int, num_tiles: int, hooks: Hooks, need: Need
     ) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
 
@@ -94,7 +94,7 @@ class Sweep:
         """
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
-        slots = self.backend.slots(num_tiles, need_gpus=need_gpus)
+        slots = self.backend.slots(num_tiles, need)
         with SweepTable(num_jobs, len(slots)) as table:
             told = _Told(table, hooks)
 

@@ -11,6 +11,7 @@ step, value), so that shipping a journal twice doubles nothing.
     data        worker      what it trains on; the question was sound from here on
     start       worker      num_steps, num_params, device, num_devices, num_threads, step and checkpoint it
                             goes on from: it trains; num_fused: with how many, if it is not alone
+    verification worker     function, verdict, failed checks, source_hash, versions: a custom Function it uses
     points      worker      key, steps, times (ms since 1970), values
     checkpoint  worker      step, file
     evaluated   worker      split, num_rows: how many rows its numbers are of

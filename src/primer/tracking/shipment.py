@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, read, sync
-from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, WARNING
+from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, VERIFICATION, WARNING
 from primer.tracking.thinning import extremes, stride_of, thinned
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ARTIFACTS = (
     "curves.parquet",
     "curves.png",
     "traceback.txt",
+    "verification.md",
 )
 RECEIPT = "mlflow.json"
 LONG = "train/loss"  # the curve that has a point a step
@@ -248,6 +249,8 @@ def _tags_of(record: Record) -> dict[str, Any]:
     if record["kind"] == "start":
         names = ("num_params", "device", "num_threads", "num_fused")
         return {f"primer.{name}": str(record[name]) for name in names if name in record}
+    if record["kind"] == "verification":
+        return {f"{VERIFICATION}.{record['function']}": record["verdict"]}
     if record["kind"] == "warning":
         return {WARNING: record["message"]}
     if record["kind"] in ("resume", "tags"):

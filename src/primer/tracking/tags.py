@@ -12,6 +12,7 @@ DIRTY = "primer.git.dirty"
 PATCH = "primer.git.patch"  # digest of what is not committed
 FORKED_FROM = "primer.forked_from"  # the run, and the checkpoint, that this one began with
 REPRODUCES = "primer.reproduces"  # the run that this one repeats
+VERIFICATION = "primer.verification"  # + .FUNCTION: the verdict on a custom Function that the run uses
 WARNING = "primer.warning"
 ERROR = "primer.error"
 NONFINITE = "primer.nonfinite"

@@ -49,6 +49,7 @@ class Batches:
         self.num_parts = num_parts
         self.replicas = replicas or Replicas()
         self._seed = seed if len(split) > batch_size else None
+        self.on_batch: Callable[[list[Tensor]], None] | None = None  # told of the rows of each part
 
     def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
         """Bring the rows to where they are trained on, all at once."""
@@ -76,14 +77,17 @@ class Batches:
 
     def _batch(self, rows: Tensor) -> Batch:
         is_whole = len(rows) == len(self.x) and self._seed is None
-        if is_whole and self.num_parts == 1 and not self.replicas.are_many:
-            return [(self.x, self.y, len(rows))]
-        parts = self.replicas.share(rows.to(self.x.device), self.num_parts)
-        return [
-            (self.x.index_select(0, part), self.y.index_select(0, part), len(rows))
-            for part in parts
+        is_one = is_whole and self.num_parts == 1 and not self.replicas.are_many
+        parts = [
+            part
+            for part in ([rows] if is_one else self.replicas.share(rows.to(self.x.device), self.num_parts))
             if len(part) or self.replicas.is_sharded  # whose ranks compute alike
         ]
+        if self.on_batch:
+            self.on_batch(parts)
+        if is_one:
+            return [(self.x, self.y, len(rows))]
+        return [(self.x.index_select(0, part), self.y.index_select(0, part), len(rows)) for part in parts]
 
 
 class Whole:

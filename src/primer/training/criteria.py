@@ -8,10 +8,12 @@ whole batch divides.
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 from torch import Tensor, nn
 
+from primer.criteria import CustomCrossEntropy
 from primer.errors import ConfigError
 
 
@@ -62,11 +64,11 @@ class Criterion(nn.Module):
         if self.reduction == "sum":
             return loss
         if self.can_be_cut:
-            return loss / (target.numel() // len(target) * num_rows)
+            return loss / (math.prod(target.shape[1:]) * num_rows)
         return loss * (len(target) / num_rows)
 
 
 def _is_plain(loss: Any) -> bool:
-    if type(loss) is nn.CrossEntropyLoss:
-        return loss.weight is None and loss.ignore_index < 0
+    if type(loss) in (nn.CrossEntropyLoss, CustomCrossEntropy):
+        return getattr(loss, "weight", None) is None and loss.ignore_index < 0
     return type(loss) in PLAIN

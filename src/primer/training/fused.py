@@ -127,6 +127,8 @@ class FusedModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.flush()
         found = self._evaluation.end()
+        for _, member in self._training():
+            member.recorder.tell_rows("val", self._evaluation.num_rows)
         better = [number for number, member in self._training() if member.validated(self.step, found[number])]
         if better:
             self.stack.keep(better)
@@ -142,6 +144,7 @@ class FusedModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         found = self._evaluation.end()
         for number, member in self.finished():
+            member.recorder.tell_rows("test", self._evaluation.num_rows)
             member.recorder.write_all({f"test/{name}": value for name, value in found[number].items()})
 
     def finished(self) -> list[tuple[int, Member]]:

@@ -16,6 +16,7 @@ from primer.training.criteria import Criterion
 from primer.training.evaluation import Evaluation
 from primer.training.metrics import TargetScale
 from primer.training.replicas import Replicas
+from primer.training.sharded import shard
 from primer.training.steps import StepCallback
 
 
@@ -66,6 +67,11 @@ class TrainingModule(LightningModule):
         """A part's share of the loss of a batch of `num_rows` rows, a scalar."""
         loss: Tensor = self.criterion(self.net(x), y, num_rows)
         return loss
+
+    def configure_model(self) -> None:
+        if self.replicas.is_sharded:
+            assert self.device_mesh
+            shard(self.net, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
         return self.make_optimizer(self.net.parameters())

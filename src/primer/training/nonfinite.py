@@ -10,6 +10,8 @@ from torch import Tensor
 from primer.errors import RunError
 from primer.tracking.journal import Journal
 from primer.training.module import TrainingModule
+from primer.training.replicas import Replicas
+from primer.training.sharded import local
 from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 
@@ -19,10 +21,14 @@ class NonfiniteGuard(StepCallback):
 
     `stop`: the run ends, with RunError that names the first such step; `skip` looks at once and leaves out
     the update, in which optimizers pass over parameters that have no gradient; `ignore` looks at nothing.
-    Finite gradients can still overflow the weights, which are looked at before they are saved.
+    Finite gradients can still overflow the weights, which are looked at before they are saved. Of several
+    `replicas` the first one speaks for all.
     """
 
-    def __init__(self, journal: Journal, timetable: Timetable, *, on_nonfinite: str) -> None:
+    def __init__(
+        self, journal: Journal, timetable: Timetable, *, on_nonfinite: str, replicas: Replicas | None = None
+    ) -> None:
+        self.replicas = replicas or Replicas()
         self.journal = journal
         self.timetable = timetable
         self.on_nonfinite = on_nonfinite
@@ -35,7 +41,10 @@ class NonfiniteGuard(StepCallback):
             return
         # An entry that is not finite makes the sum so: ten times faster than the largest entry (measured);
         # where only the sum overflows, the run is beyond help.
-        sums = [weight.grad.sum() for weight in module.weights if weight.grad is not None]
+        if self.replicas.gradient_sum is not None:
+            sums = [self.replicas.gradient_sum]
+        else:
+            sums = [weight.grad.sum() for weight in module.weights if weight.grad is not None]
         if module.scaler:
             sums = []  # it leaves out such updates by itself, and scales less from then on
         if self.on_nonfinite == "stop":
@@ -54,7 +63,7 @@ class NonfiniteGuard(StepCallback):
 
         losses, sums: (steps,)
         """
-        if self.on_nonfinite != "stop":
+        if self.on_nonfinite != "stop" or self.replicas.rank:
             return len(losses), None
         bad = (~torch.isfinite(losses if sums is None else losses + sums)).nonzero()
         if not len(bad):
@@ -65,8 +74,10 @@ class NonfiniteGuard(StepCallback):
 
     def check_weights(self, module: TrainingModule) -> None:
         """Raise RunError where weights that are to be saved are not finite, unless that is to be ignored."""
+        if self.replicas.rank and not self.replicas.is_sharded:
+            return
         for name, weight in module.net.named_parameters():
-            if self.on_nonfinite != "ignore" and not bool(torch.isfinite(weight).all()):
+            if self.on_nonfinite != "ignore" and not bool(torch.isfinite(local(weight)).all()):
                 raise RunError(
                     f"{name} is not finite after step {module.step}, so it is not saved; "
                     "try a smaller optimizer.lr"

@@ -58,6 +58,7 @@ class Recorder(StepCallback):
         self._times: list[int] = []
         self._waiting: dict[str, Points] = {}  # for the next write, by metric
         self._step = step
+        self._told: set[str] = set()  # splits
         self._next_flush = 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -113,8 +114,15 @@ class Recorder(StepCallback):
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         self.flush()
+        self.tell_rows("val", module.num_evaluated)
         self.take(module.evaluated)
         self.write()
+
+    def tell_rows(self, split: str, num_rows: int) -> None:
+        """Tell once how many rows the numbers of a split are of."""
+        if split not in self._told:
+            self._told.add(split)
+            self.journal.write("evaluated", split=split, num_rows=num_rows)
 
     def take(self, evaluated: dict[str, float]) -> None:
         """Keep what a validation found."""
@@ -129,6 +137,7 @@ class Recorder(StepCallback):
 
     def on_test_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
+        self.tell_rows("test", module.num_evaluated)
         self.write_all(module.evaluated)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:

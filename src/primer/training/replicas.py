@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from primer.training.randomness import seed_generators
+from primer.training.sharded import local
 
 Wish = tuple[bool, bool]  # a signal asks the run to stop; it is time to save
 
@@ -32,11 +33,12 @@ class Replicas:
         self.rank, self.size, self.is_sharded = rank, size, is_sharded
         self.wish: Callable[[], Wish] = lambda: (False, False)
         self._agreed: Tensor | None = None  # how many ranks had each wish, in the last step
+        self.gradient_sum: Tensor | None = None  # of all entries of all ranks, where each has its own
 
     @property
     def are_many(self) -> bool:
-        """Whether there is more than one."""
-        return self.size > 1
+        """Whether there is more than one, or the only one does as several would."""
+        return self.size > 1 or self.is_sharded
 
     def share(self, rows: Tensor, num_parts: int) -> tuple[Tensor, ...]:
         """This rank's rows of a batch, in that many parts; some may be empty."""
@@ -51,10 +53,10 @@ class Replicas:
 
         A weight that has no gradient on any rank is left without one.
         """
-        gradients = [weight.grad for weight in weights]
-        there = [float(gradient is not None) for gradient in gradients]
+        there = [float(weight.grad is not None) for weight in weights]
         told = torch.tensor([*map(float, self.wish()), *there], dtype=torch.float64)
-        told = torch.cat([loss.detach().double().reshape(1), told.to(loss.device, non_blocking=True)])
+        numbers = [loss.detach().double(), self._gradient_sum(weights, loss)]
+        told = torch.cat([torch.stack(numbers), told.to(loss.device, non_blocking=True)])
         works = [distributed.all_reduce(told, async_op=True)]
         if not self.is_sharded:  # else torch has done it
             for kind in {weight.dtype for weight in weights}:
@@ -62,11 +64,17 @@ class Replicas:
         for work in works:
             work.wait()
         if not all(there) and not self.is_sharded:
-            for weight, num in zip(weights, told[3:].tolist(), strict=True):
+            for weight, num in zip(weights, told[4:].tolist(), strict=True):
                 if num == 0:
                     weight.grad = None
-        self._agreed = told[1:3]
+        self._agreed = told[2:4]
+        self.gradient_sum = told[1] if self.is_sharded else None
         return told[0].to(loss.dtype)
+
+    def _gradient_sum(self, weights: Sequence[nn.Parameter], loss: Tensor) -> Tensor:
+        """Of the entries that are this rank's alone."""
+        own = [local(weight.grad).sum().double() for weight in weights if weight.grad is not None]
+        return torch.stack(own).sum() if self.is_sharded and own else torch.zeros_like(loss).double()
 
     def _sum(self, weights: Sequence[nn.Parameter]) -> list[distributed.Work]:
         """Begin to sum the gradients of weights of one type: each becomes a view of one flat tensor."""
@@ -87,11 +95,12 @@ class Replicas:
         return stop > 0, save > 0
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over all ranks, in float64."""
-        summed = values.double()
-        if self.are_many:
-            distributed.all_reduce(summed)
-        return summed
+        """The sum over all ranks, in float64, on the CPU."""
+        if not self.are_many:
+            return values.double().cpu()
+        summed = values.double().to(_device_of_group())
+        distributed.all_reduce(summed)
+        return summed.cpu()
 
     def share_buffers(self, buffers: Iterable[Tensor]) -> None:
         """Have all ranks go on with rank 0's, as a net that counts what it saw."""
@@ -108,6 +117,11 @@ class Replicas:
         """Seed this rank's generators by `key`, each rank's others: what they draw is for their own rows."""
         words = np.random.SeedSequence([*key, self.size, self.rank]).generate_state(1, np.uint64)
         seed_generators(int(words[0] >> np.uint64(1)))
+
+
+def _device_of_group() -> torch.device:
+    """Where tensors have to be that ranks exchange: NCCL knows no others."""
+    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
 def same_again() -> int:

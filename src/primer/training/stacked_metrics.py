@@ -24,6 +24,7 @@ class StackedEvaluation:
         self._scale = torch.stack([scale.scale for scale in scales])[:, None]
         self._parts: list[tuple[Tensor, Tensor]] = []
         self._losses: list[Tensor] = []  # of the parts, each (members,)
+        self.num_rows = 0  # of the last one
 
     def take(self, prediction: Tensor, y: Tensor, losses: Tensor) -> None:
         """A part: prediction (members, rows, out_features), y (members, rows, ...), losses (members,)."""
@@ -33,6 +34,7 @@ class StackedEvaluation:
     def end(self) -> list[dict[str, float]]:
         """What all parts come to, for each member."""
         prediction, y = (torch.cat(parts, dim=1) for parts in zip(*self._parts, strict=True))
+        self.num_rows = y.shape[1]
         if self._task == "classification":
             self._metrics.update(prediction.transpose(1, 2), y)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy, Strategy
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 from primer.ranks import is_placed
@@ -28,9 +28,14 @@ class Launcher(_SubprocessScriptLauncher):
     Lightning's own watch kills rank 0, too, before it could say which rank died.
     """
 
-    def __init__(self, watching: Watching, **options: Any) -> None:
-        super().__init__(**options)
-        self._watching = watching
+    _watching: Watching
+
+    @classmethod
+    def of(cls, strategy: Any, watching: Watching) -> Launcher:
+        """The launcher of a strategy that has a cluster environment."""
+        launcher = cls(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+        launcher._watching = watching
+        return launcher
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **options: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
@@ -48,20 +53,7 @@ class ReplicatedStrategy(DDPStrategy):
         self._watching = watching
 
     def _configure_launcher(self) -> None:
-        assert self.cluster_environment is not None
-        self._launcher = Launcher(
-            self._watching,
-            cluster_environment=self.cluster_environment,
-            num_processes=self.num_processes,
-            num_nodes=self.num_nodes,
-        )
+        self._launcher = Launcher.of(self, self._watching)
 
     def configure_ddp(self) -> None:
         """Leave the module as it is; all ranks drew the same weights, or loaded them."""
-
-
-def strategy_of(name: str, watching: Watching) -> Strategy | str:
-    """The strategy of that name."""
-    if name == "single":
-        return "auto"
-    return ReplicatedStrategy(watching)

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import torch
 from lightning import Callback, Trainer
-from lightning.pytorch.plugins.precision import MixedPrecision
+from lightning.pytorch.plugins.precision import DoublePrecision, MixedPrecision
 from lightning.pytorch.strategies import Strategy
 
 from primer.errors import ConfigError
 from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.strategies import environment
 
-PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed", "64": "64-true"}
+PRECISIONS: dict[str, Any] = {"32": "32-true", "bf16-mixed": "bf16-mixed"}
 FLOAT16: Literal["16-mixed"] = "16-mixed"
 
 SMALL_STEP_FLOPS = 1e8  # measured on 2 cores: below it a second thread saves at most a fifth of a step
@@ -55,8 +55,11 @@ def make_trainer(
     check_device(accelerator)
     silence_lightning()
     plugins: list[Any] = [VerifiedCheckpointIO(), environment()]
-    if precision == FLOAT16:  # as a plugin, since Lightning would take bfloat16 on a CPU
+    # as plugins what Lightning would refuse or replace: float16 on a CPU, float64 with shared out weights
+    if precision == FLOAT16:
         plugins.append(MixedPrecision(FLOAT16, _kind_of(accelerator)))
+    elif precision == "64":
+        plugins.append(DoublePrecision())
     return Trainer(
         accelerator=accelerator,
         devices=devices,

@@ -13,6 +13,7 @@ from primer.direction import is_falling
 from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.module import TrainingModule
 from primer.training.replicas import Replicas
+from primer.training.sharded import load, whole
 
 BEST = "best.ckpt"
 
@@ -66,8 +67,9 @@ class Watch(Callback):
 
     def save(self) -> None:
         """Put the best weights on the disk, if they are not there; one replica does."""
-        if self.weights is not None and self.replicas.rank == 0:
-            content = {"net": self.weights, self.monitor: self.best}
+        weights = None if self.weights is None else whole(self.weights)
+        if weights is not None and self.replicas.rank == 0:
+            content = {"net": weights, self.monitor: self.best}
             VerifiedCheckpointIO().save_checkpoint(content, self.path)
         self.weights = None
 
@@ -77,4 +79,4 @@ class Watch(Callback):
         self.replicas.wait()
         if self.path.exists():
             content = VerifiedCheckpointIO().load_checkpoint(self.path, map_location="cpu")
-            module.net.load_state_dict(content["net"])
+            load(module.net, content["net"])

@@ -1,0 +1,72 @@
+"""The autograd Functions that a call goes through, and where their code is."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+
+
+def functions_of(answer: Any) -> tuple[type[Function], ...]:
+    """The Functions, each once, whose backward a gradient of this answer would call.
+
+    >>> functions_of(Tensor([1.0]))
+    ()
+    """
+    tensors = (
+        [answer] if isinstance(answer, Tensor) else [part for part in answer if isinstance(part, Tensor)]
+    )
+    found = (getattr(type(node), "_forward_cls", None) for node in _nodes(tensors))
+    return tuple(dict.fromkeys(function for function in found if function is not None))
+
+
+def _nodes(tensors: Iterable[Tensor]) -> Iterator[Any]:
+    waiting, seen = [tensor.grad_fn for tensor in tensors], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [following for following, _ in node.next_functions]
+
+
+def source_hash(parts: Iterable[Any]) -> str:
+    """16 hex digits of the code that these classes and functions come from.
+
+    All of the user's own code beside it counts, since a helper in another file may be what changed: every
+    module loaded from the folder of a part's top package, or of its file.
+    """
+    roots = tuple({f"{root}{os.sep}" for part in parts if (root := _root(part))})
+    files = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.startswith(roots) and file.endswith(".py")):
+        with suppress(OSError):
+            digest.update(Path(file).read_bytes())
+    for part in parts:
+        digest.update(_text(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def _root(part: Any) -> Path | None:
+    """The folder of a part's code: of its top package, else of its file; None for what came with Python."""
+    module = sys.modules.get(getattr(part, "__module__", "") or "")
+    file = getattr(module, "__file__", None)
+    if module is None or file is None or "site-packages" in file:
+        return None
+    depth = module.__name__.count(".")
+    return Path(file).parents[depth] if depth < len(Path(file).parents) else Path(file).parent
+
+
+def _text(part: Any) -> str:
+    try:
+        return inspect.getsource(part)
+    except (OSError, TypeError):  # typed at a prompt, or not Python
+        return repr(part)

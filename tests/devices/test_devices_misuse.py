@@ -1,0 +1,53 @@
+"""Wrong questions about devices: a line that says what was found and expected, exit code 2, nothing left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from forked_ranks import ENV
+from runs import primer
+
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+# what is asked, what the line says; those at the end are told by the worker, which has to build the parts
+CASES: list[tuple[tuple[str, ...], str]] = [
+    (
+        ("accelerator=cpu", "devices=2"),
+        "accelerator.devices=2: accelerator=cpu is one device; expected 1, or accelerator=ddp_cpu",
+    ),
+    (("accelerator=gpu",), "accelerator=gpu: no CUDA device is visible; found cpu"),
+    (("accelerator=ddp",), "accelerator=ddp: no CUDA device is visible; found cpu"),
+    (
+        ("accelerator=ddp_cpu", "num_nodes=2"),
+        "accelerator.num_nodes=2: expected srun or torchrun to start the processes",
+    ),
+    (("accelerator=ddp_cpu", "devices=0"), "accelerator.devices=0: expected a whole number, at least 1"),
+    (
+        ("--debug", "accelerator=ddp_cpu"),
+        "--debug: trains in one process; accelerator=ddp_cpu takes several",
+    ),
+    (
+        ("accelerator=ddp_cpu", "net=normed"),
+        "accelerator=ddp_cpu: net.0 is a batch norm, which would see the rows of one process alone",
+    ),
+    (
+        ("accelerator=ddp_cpu", "criterion=weighted"),
+        "accelerator=ddp_cpu: criterion=weighted is no plain sum or mean",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "line"), CASES, ids=[" ".join(asked) for asked, _ in CASES])
+def test_a_wrong_question_is_one_line(tmp_path: Path, asked: tuple[str, ...], line: str) -> None:
+    for option, target in (("net/normed", "hurt_net.NormedNet"), ("criterion/weighted", "hurt_net.weighted")):
+        path = tmp_path / "conf" / f"{option}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump({"_target_": target}))
+    own = ("--config-dir", "conf") if asked[-1].endswith(("normed", "weighted")) else ()
+    done = primer("train", "data=iris", *own, *asked, cwd=tmp_path, env=ENV | NO_GPU)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == ""
+    (told,) = done.stderr.splitlines()
+    assert told.startswith(f"primer: {line}")
+    assert not (tmp_path / "outputs").exists()

@@ -1,0 +1,151 @@
+"""When one rank of a run comes to harm all end, the run says which it was, and goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from forked_ranks import ENV, Curves, check_same_curves, trained
+from mlflow import MlflowClient
+from runs import primer, run_folders
+
+from primer.config import compose
+from primer.config.changes import changes_of
+from primer.tracking.journal import Record, points_of, read
+from primer.training.checkpoint import Checkpoints
+
+QUICK = (
+    "data=iris",
+    "batch_size=16",
+    "max_epochs=null",
+    "max_steps=30",
+    "precision=64",
+    "checkpoint_every_n_steps=10",
+)
+HURT = ("--config-dir", "conf", "net=hurt")
+
+
+def with_hurt_net(cwd: Path) -> Path:
+    """A working directory with `net=hurt` in its conf."""
+    (cwd / "conf" / "net").mkdir(parents=True)
+    option = {"_target_": "hurt_net.HurtNet", "faults": ["none", "none"]}
+    (cwd / "conf" / "net" / "hurt.yaml").write_text(yaml.safe_dump(option))
+    return cwd
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Curves:
+    """The curves of the run on one device that nothing befalls."""
+    cwd = with_hurt_net(tmp_path_factory.mktemp("undisturbed"))
+    return trained(cwd / "run", 1, *QUICK, "net=hurt", config_dir=cwd / "conf").curves()
+
+
+def processes_of(cwd: Path) -> list[int]:
+    """The processes that work on a run below a folder; of one that is dead already /proc tells no command."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{cwd}/outputs".encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
+class Hurt:
+    """A run of two ranks of the command line, which came to harm in step 19; `faults`: of each."""
+
+    def __init__(self, cwd: Path, faults: str, *overrides: str) -> None:
+        self.cwd = with_hurt_net(cwd)
+        asked = (*HURT, f"net.faults=[{faults}]", *QUICK, *(overrides or ("tracking=off",)))
+        try:
+            self.done = primer("train", "accelerator=ddp_cpu", "devices=2", *asked, cwd=cwd, env=ENV)
+        finally:
+            self.left = processes_of(cwd)
+            for pid in self.left:
+                os.kill(pid, signal.SIGKILL)
+        (self.folder,) = run_folders(cwd)
+        self.ranks = {
+            int(path.name): json.loads(path.read_text()) for path in self.folder.glob("ranks/[0-9]")
+        }
+
+    def check_over(self, exit_code: int, status: str, *words: str) -> None:
+        """It ended so, told in those words, and no process of it is left."""
+        assert self.done.returncode == exit_code, self.done.stdout + self.done.stderr
+        assert status in self.done.stdout
+        end = self.records("end")[-1]
+        assert end["status"] == status
+        for word in words:
+            assert word in end["error"]
+            assert word in self.done.stdout
+        assert "Traceback" not in self.done.stdout + self.done.stderr
+        assert sorted(self.ranks) == [0, 1]
+        assert self.ranks[0]["pid"] != self.ranks[1]["pid"]
+        assert self.left == []
+
+    def check_goes_on(self, undisturbed: Curves, *overrides: str) -> None:
+        """Resumed with other devices it ends as the run that nothing befell."""
+        done = primer("resume", str(self.folder), *overrides, cwd=self.cwd, env=ENV)
+        assert done.returncode == 0, done.stdout + done.stderr
+        starts = self.records("start")
+        assert [start["step"] for start in starts] == [0, 10]
+        check_same_curves(points_of(read(self.folder)), undisturbed, within=1e-9)
+
+    def records(self, kind: str) -> list[Record]:
+        """What the journal holds of a kind."""
+        return [record for record in read(self.folder) if record["kind"] == kind]
+
+
+def test_a_killed_rank(tmp_path: Path, undisturbed: Curves) -> None:
+    run = Hurt(tmp_path, "none,SIGKILL", "tracking=local", "tracking.log_model=false")
+    run.check_over(1, "FAILED", "rank 1 was killed by SIGKILL (by hand, or by the system for want of memory)")
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    (stored,) = client.search_runs(["1"])
+    assert stored.info.status == "FAILED"
+    assert "rank 1" in stored.data.tags["primer.error"]
+    run.check_goes_on(undisturbed, "devices=3")
+    assert run.records("start")[-1]["num_devices"] == 3
+    (stored,) = client.search_runs(["1"])
+    assert stored.info.status == "FINISHED"
+    # fails until mended: one for each step whose loss two and three ranks round otherwise
+    assert run.records("warning") == []
+
+
+def test_a_stopped_rank(tmp_path: Path) -> None:
+    """Stopped, as one is whose machine hangs: it is seen by its silence."""
+    run = Hurt(tmp_path, "none,SIGSTOP")
+    run.check_over(1, "FAILED", f"rank 1 does not answer for 15 s (process {run.ranks[1]['pid']} on ")
+
+
+def test_a_killed_first_rank(tmp_path: Path, undisturbed: Curves) -> None:
+    """While the other one hangs, which does not see it."""
+    run = Hurt(tmp_path, "SIGKILL,SIGSTOP")
+    run.check_over(1, "FAILED", "rank 0 was killed by SIGKILL (by hand, or by the system for want of memory)")
+    run.check_goes_on(undisturbed, "accelerator=cpu", "devices=1")
+
+
+# fails until mended: devices=2, which was typed when the run began, is asked of accelerator=cpu, too
+def test_a_run_of_several_devices_goes_on_with_one_by_its_name_alone() -> None:
+    config = compose(["accelerator=ddp_cpu", "devices=2"])
+    assert changes_of(config, ["accelerator=cpu"])["accelerator.devices"] == (2, 1)
+
+
+def test_a_rank_that_is_asked_to_stop(tmp_path: Path) -> None:
+    run = Hurt(tmp_path, "none,SIGTERM")
+    run.check_over(128 + signal.SIGTERM, "KILLED", "stopped by SIGTERM")
+    state, _, complaints = Checkpoints(run.folder / "checkpoints").newest_whole()
+    assert state is not None
+    assert not complaints
+    assert state["global_step"] == max(
+        step for key, step in points_of(read(run.folder)) if key == "train/loss"
+    )
+
+
+def test_an_exception_on_one_rank(tmp_path: Path) -> None:
+    run = Hurt(tmp_path, "none,raise")
+    run.check_over(1, "FAILED", "rank 1: ArithmeticError: of one rank")
+    # fails until mended, at times: rank 0 kills the one that failed before it has printed its traceback
+    assert "hurt_net.py" in (run.folder / "worker.log").read_text()

@@ -1,0 +1,147 @@
+"""`verify` says of each wrong function what is wrong with it, and nothing of a good one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mutants import GOOD, WRONG, Entry, Noisy, PreluModule
+from torch import Tensor
+from torch.autograd import Function
+
+from primer.errors import ConfigError
+from primer.verify.ask import undisturbed, verify
+from primer.verify.checks import CHECKS
+from primer.verify.findings import Verdict, Verification
+from primer.verify.subjects import subject_from
+
+# No mutant is meant for these: a matter of torch's version, of packages and machines, of time.
+UNPROVEN = {"compile_transforms", "onnx", "devices", "cost"}
+RUNS = {check.name: check.run for check in CHECKS}
+
+
+def failures(verification: Verification) -> dict[str, str]:
+    """What failed, by the name of the check, in its words."""
+    return {found.check: found.sentence for found in verification.findings if found.verdict == Verdict.FAIL}
+
+
+@pytest.mark.parametrize("entry", WRONG, ids=lambda entry: entry.name)
+def test_finds_what_is_wrong(entry: Entry) -> None:
+    """Its check alone, and in its own words: one that raises here says nothing."""
+    assert entry.flagged_by
+    with undisturbed():
+        found = RUNS[entry.flagged_by](subject_from(entry.thing, (), entry.against, None))
+    assert found.verdict == entry.verdict, found.sentence
+    assert found.check == entry.flagged_by
+    assert found.advice
+
+
+@pytest.mark.parametrize("entry", GOOD, ids=lambda entry: entry.name)
+def test_finds_nothing_wrong_with_a_good_one(entry: Entry) -> None:
+    assert failures(verify(entry.thing, against=entry.against, fast=True)) == {}
+
+
+def test_each_check_is_proven_by_a_mutant() -> None:
+    assert RUNS.keys() - {entry.flagged_by for entry in WRONG} == UNPROVEN
+
+
+@pytest.mark.parametrize(
+    ("name", "against"),
+    [
+        ("relu", "custom_relu"),
+        ("custom_relu", "relu"),
+        ("gelu", "gelu"),
+        ("silu", "silu"),
+        ("tanh", "tanh"),
+        ("leaky_relu", "leaky_relu"),
+    ],
+)
+def test_finds_nothing_wrong_with_activations(name: str, against: str) -> None:
+    verification = verify(f"activation={name}", against=against, fast=True)
+    assert failures(verification) == {}
+    assert verification.exit_code == 0
+
+
+def test_the_tutorials_relu_is_relu_but_for_its_kink() -> None:
+    verification = verify("activation=tutorial_relu", against="relu", fast=True)
+    assert set(failures(verification)) == {"kink"}
+    assert verification.exit_code == 1
+
+
+@pytest.mark.skipif(torch.__version__ >= (2, 14), reason="from then on the slope of clamp at 0 is 0")
+def test_the_tutorials_relu_is_clamp() -> None:
+    assert failures(verify("activation=tutorial_relu", against="clamp", fast=True)) == {}
+
+
+def test_leaves_the_process_as_it_was() -> None:
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    expected = random.random(), np.random.rand(), torch.rand(3, dtype=torch.float32)  # noqa: NPY002
+    random.seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    threads, is_debugged = torch.get_num_threads(), torch.is_anomaly_enabled()
+    with torch.no_grad():
+        verify(Noisy, against=torch.relu, fast=True)
+        assert not torch.is_grad_enabled()
+    assert torch.get_default_dtype() == torch.float32
+    assert (torch.get_num_threads(), torch.is_anomaly_enabled()) == (threads, is_debugged)
+    assert not torch.are_deterministic_algorithms_enabled()
+    drawn = random.random(), np.random.rand(), torch.rand(3)  # noqa: NPY002
+    assert drawn[:2] == expected[:2]
+    assert torch.equal(drawn[2], expected[2])
+
+
+def test_leaves_another_default_dtype_as_it_was() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert failures(verify(GOOD[0].thing, against=torch.relu, fast=True)) == {}
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_leaves_a_module_as_it_was() -> None:
+    module = PreluModule().eval()
+    verify(module, fast=True)
+    assert module.slope.item() == 0.25
+    assert module.slope.dtype == torch.float32
+    assert module.slope.grad is None
+    assert not module.training
+
+
+class RaisesBackward(Function):
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.exp()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        raise ArithmeticError("not written yet")
+
+
+def raises(x: Tensor) -> Tensor:
+    raise ArithmeticError("not written yet")
+
+
+@pytest.mark.parametrize("against", [None, torch.exp, raises])
+def test_a_backward_that_raises_is_a_finding(against: Callable[[Tensor], Tensor] | None) -> None:
+    verification = verify(RaisesBackward, against=against, fast=True)
+    assert "not written yet" in failures(verification)["gradcheck"]
+    assert all("Traceback" not in f"{found.sentence}{found.example}" for found in verification.findings)
+    assert verification.exit_code == 1
+    assert "not written yet" in verification.to_json()
+
+
+def test_a_forward_that_raises_is_a_wrong_question() -> None:
+    with pytest.raises(ConfigError, match=r"raises: can't be called .*ArithmeticError: not written yet"):
+        verify(raises)
