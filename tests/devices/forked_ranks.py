@@ -30,6 +30,7 @@ from primer.vigil import prepare_vigil
 ENV = {
     "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 }
+WAIT_S = 60  # for a rank that would wait for longer
 Curves = dict[tuple[str, int], float]
 
 
@@ -42,7 +43,7 @@ def in_group(size: int, work: Callable[..., Any], *args: Any, context: Any = SER
 
 
 def _in_group(work: Callable[..., Any], rank: int, size: int, store: str, *args: Any) -> Any:
-    within = timedelta(seconds=60)
+    within = timedelta(seconds=WAIT_S)
     distributed.init_process_group("gloo", store, rank=rank, world_size=size, timeout=within)
     try:
         return work(rank, size, *args)
@@ -74,6 +75,8 @@ class ByRanks:
         for process in processes:
             process.start()
         for process in processes:
+            process.join(WAIT_S)
+            process.kill()
             process.join()
         return [process.exitcode for process in processes]
 

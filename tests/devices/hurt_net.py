@@ -10,20 +10,30 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-AT_CALL = 19  # within the third epoch of iris
+from primer.ranks import rank_of_worker
+
+NUM_STEPS, AT_CALL = 30, 19  # within the third epoch of iris
 
 
 class HurtNet(nn.Module):
-    """`faults` is what befalls each rank in that step: nothing, a signal that it gets, or an exception."""
+    """`faults` is what befalls each rank: nothing, a signal that it gets, or an exception.
 
-    def __init__(self, in_features: int, out_features: int, activation: nn.Module, faults: list[str]) -> None:
+    When it is made, in a step, or in the validation that follows the last step, as `at` says.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, activation: nn.Module, faults: list[str], at: str
+    ) -> None:
         super().__init__()
         self.hidden, self.out = nn.Linear(in_features, 16), nn.Linear(16, out_features)
-        self.activation, self.faults, self.calls = activation, faults, 0
+        self.activation, self.faults, self.at, self.calls = activation, faults, at, 0
+        if at == "begin":
+            self._hurt(rank_of_worker())
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += self.training
-        if self.training and self.calls == AT_CALL and distributed.is_initialized():
+        now = {(AT_CALL, True): "step", (NUM_STEPS, False): "end"}.get((self.calls, self.training))
+        if now == self.at and distributed.is_initialized():
             self._hurt(distributed.get_rank())
         out: Tensor = self.out(self.activation(self.hidden(x)))
         return out
@@ -39,11 +49,13 @@ class HurtNet(nn.Module):
 
 
 class TellingNet(nn.Linear):
-    """A net that leaves a file with the environment that it was made in."""
+    """A net that leaves a file with the environment, and the token, that it was made with."""
 
-    def __init__(self, in_features: int, out_features: int, activation: nn.Module) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, activation: nn.Module, token: str = "none"
+    ) -> None:
         super().__init__(in_features, out_features)
-        Path(f"environment-{os.getpid()}").write_text(json.dumps(dict(os.environ)))
+        Path(f"made-{os.getpid()}").write_text(json.dumps({"token": token, **os.environ}))
 
 
 class NormedNet(nn.Sequential):

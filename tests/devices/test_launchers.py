@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from forked_ranks import check_same_curves, trained
+from forked_ranks import ENV, check_same_curves, trained
 from mlflow import MlflowClient
 from runs import run_folders
 
@@ -20,7 +21,7 @@ WAIT_S = 120  # for a task that would wait for longer
 SHARED = ("accelerator=ddp_cpu", "tracking.log_model=false")
 
 
-def check_one_run(cwd: Path, tmp_path: Path, *, said: str) -> None:
+def check_one_run(cwd: Path, *net: str, said: str) -> None:
     """There is one run, which two ranks trained to its end, in MLflow, too; it was told once."""
     (folder,) = run_folders(cwd)
     (start,) = [record for record in read(folder) if record["kind"] == "start"]
@@ -29,7 +30,8 @@ def check_one_run(cwd: Path, tmp_path: Path, *, said: str) -> None:
     (run,) = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
     assert run.info.status == "FINISHED"
     assert said.count("FINISHED in") == 1
-    alone = trained(tmp_path / "alone", 1, *QUICK)
+    conf = cwd / "conf" if net else None
+    alone = trained(cwd / "alone", 1, *QUICK, *net, config_dir=conf)
     check_same_curves(points_of(read(folder)), alone.curves(), within=1e-12)
 
 
@@ -42,7 +44,7 @@ def test_torchrun_starts_one_run(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    check_one_run(tmp_path, tmp_path, said=done.stdout)
+    check_one_run(tmp_path, said=done.stdout)
 
 
 class Tasks:
@@ -54,7 +56,10 @@ class Tasks:
             subprocess.Popen(
                 [str(BIN / "primer"), *command],
                 cwd=cwd,
-                env=os.environ | job | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NODEID": "0"},
+                env=os.environ
+                | ENV
+                | job
+                | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_NODEID": "0"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -70,11 +75,19 @@ class Tasks:
         self.exit_codes = [task.returncode for task in tasks]
 
 
-def test_two_tasks_of_srun_are_one_run(tmp_path: Path) -> None:
-    tasks = Tasks(tmp_path, "train", *QUICK, *SHARED)
+def test_two_tasks_of_srun_are_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf" / "net").mkdir(parents=True)
+    (tmp_path / "conf" / "net" / "telling.yaml").write_text("_target_: hurt_net.TellingNet\ntoken: none\n")
+    own = ("--config-dir", "conf", "net=telling", "net.token=sesame")
+    tasks = Tasks(tmp_path, "train", *QUICK, *SHARED, *own)
     assert tasks.exit_codes == [0, 0], tasks.printed
-    check_one_run(tmp_path, tmp_path, said=tasks.printed[0][0])
     assert tasks.printed[1] == ("", "")
+    monkeypatch.chdir(tmp_path)
+    check_one_run(tmp_path, "net=telling", said=tasks.printed[0][0])
+    (folder,) = run_folders(tmp_path)
+    ranks = [json.loads((folder / "ranks" / name).read_text())["pid"] for name in ("0", "1")]
+    # fails until mended: a rank that joins a run has no secrets of it, and "[redacted]" in their place
+    assert [json.loads((tmp_path / f"made-{pid}").read_text())["token"] for pid in ranks] == ["sesame"] * 2
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,12 @@ def test_jobs_of_two_ranks_are_children_of_one_sweep(tmp_path: Path) -> None:
         (start,) = [record for record in read(folder) if record["kind"] == "start"]
         assert start["num_devices"] == 2
         ranks = [json.loads((folder / "ranks" / name).read_text())["pid"] for name in ("0", "1")]
-        first, second = (json.loads((tmp_path / f"environment-{pid}").read_text()) for pid in ranks)
+        first, second = (json.loads((tmp_path / f"made-{pid}").read_text()) for pid in ranks)
         assert not set(PLACE) & set(first)
         assert (second["LOCAL_RANK"], second["WORLD_SIZE"]) == ("1", "2")
         assert second["MASTER_PORT"] != OTHERS["MASTER_PORT"]
     assert run_folders(tmp_path) == []  # none beside the sweep's
-    assert len(list(tmp_path.glob("environment-*"))) == 6
+    assert len(list(tmp_path.glob("made-*"))) == 6
 
 
 # fails until mended: config/multirun.py hands Hydra the short keys as they are typed

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,3 +147,13 @@ def test_a_backward_that_raises_is_a_finding(against: Callable[[Tensor], Tensor]
 def test_a_forward_that_raises_is_a_wrong_question() -> None:
     with pytest.raises(ConfigError, match=r"raises: can't be called .*ArithmeticError: not written yet"):
         verify(raises)
+
+
+def test_the_docs_tell_of_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "custom_functions.md").read_text()
+    table = page.partition("## What it catches")[2]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE))
+    for entry in WRONG:
+        assert entry.name in rows[entry.flagged_by].replace(" (WARN)", "").split(", ")
+    assert f"{len(WRONG)} functions" in table
+    assert f"{len(GOOD)} right ones" in table
