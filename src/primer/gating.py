@@ -65,7 +65,7 @@ def _tell(message: str, how: str, places: Sequence[tuple[Path, Journal]]) -> Non
 
 
 def _found(module: TrainingModule, dataset: Dataset) -> list[Verification]:
-    net, criterion = copy.deepcopy(module.net), module.criterion
+    net, criterion = copy.deepcopy(module.net).eval(), module.criterion  # what only trains is left out
     x, y = (torch.from_numpy(rows[:NUM_ROWS]) for rows in (dataset.train.x, dataset.train.y))
     weight = next(net.parameters(), x)
     x = x.to(weight.dtype)
