@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "yaml_text": "",
     "stopping": "errors",
     "ranks": "",
+    "console": "",
     "gpus": "errors",
     "vigil": "tracking.journal",
     "config": "errors redact yaml_text",
@@ -64,12 +65,12 @@ MAY_IMPORT = {
     "doctor": "errors files redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
-    "sweep": "errors direction files sweep.forkserver redact stopping config attempt ending finding folder "
-    "gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
+    "sweep": "console errors direction files sweep.forkserver redact stopping config attempt ending finding "
+    "folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
     "compare": "errors tracking tracking.journal",
     "verify.net": "errors config data parts training verify",
     "verify.commands": "completion verify",
-    "verify": "errors activations files stopping config gpus attempt ending joining run tracking "
+    "verify": "console errors activations files stopping config gpus attempt ending joining run tracking "
     "tracking.journal verify.net",
     "completion": "errors config",
     "output": "",

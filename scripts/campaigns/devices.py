@@ -104,7 +104,8 @@ def _one_dying(cwd: Path, rank: int, sig: signal.Signals, expected: dict[tuple[s
     is_sound &= resumed.status == "FINISHED" and largest < 1e-9
     print(
         f"  {sig.name} of rank {rank}: exit code {run.returncode} in {seconds:.1f} s, "
-        f"{len(left)} left, resumed on 2: {resumed.status}, losses within {largest:.1e}{'' if is_sound else ': NOT SOUND'}",
+        f"{len(left)} left, resumed on 2: {resumed.status}, losses within {largest:.1e}"
+        f"{'' if is_sound else ': NOT SOUND'}",
         flush=True,
     )
     return is_sound

@@ -60,13 +60,13 @@ class ByRanks:
         devices = ("accelerator=ddp_cpu", f"devices={num}") if num > 1 else ("accelerator=cpu",)
         config = compose([*overrides, *devices, "tracking=off"], config_dir=config_dir)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        with Journal(folder) as journal:
-            journal.write("run", id="0", time=0)
         self._num = num
 
     def work(self, variables: dict[str, str] | None = None) -> list[int | None]:
         """Train it, from its newest checkpoint if it has one; the exit code of each rank."""
         num, port = self._num, free_port()
+        with Journal(self.folder) as journal:
+            journal.write("resume" if read(self.folder) else "run", id="0", time=0)
         prepare_vigil(self.folder, is_shared=num > 1)
         places = [Place("torchrun", "", rank, rank, 0, num, num) for rank in range(num)]
         told = [place.variables("127.0.0.1", port) if num > 1 else {} for place in places]

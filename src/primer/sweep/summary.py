@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from primer.console import result_console
 from primer.result import RunResult
 from primer.summary import command_name, relative, where_to_look
 from primer.sweep import ledger
@@ -16,15 +16,12 @@ from primer.sweep.result import SweepResult
 from primer.sweep.sweep import best_of, objective
 
 WIDTHS = {"status": len("FINISHED")}
-UNLIMITED = 10_000  # columns of a file
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
 
 def show_sweep(result: SweepResult) -> None:
     """Print the end of a sweep to standard output."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = UNLIMITED
+    console = result_console()
     jobs = ledger.jobs_in(result.folder)
     if jobs:
         console.print(_table(jobs, result.jobs))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
+from primer.console import result_console
 from primer.verify.devices_compared import DevicesVerification, OnDevices, devices_in_words
 
-UNLIMITED = 10_000  # columns of a file
 COLUMNS = ("devices", "samples", "loss difference", "weight difference", "verdict")
 
 
 def show_devices(found: DevicesVerification) -> None:
     """Print a line for each number of devices, what was measured, and the verdict."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = UNLIMITED
+    console = result_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in COLUMNS:
         is_text = column in ("samples", "verdict")
