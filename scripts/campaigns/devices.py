@@ -44,6 +44,8 @@ def _same(sample: int | None) -> bool:
         ]
         found = primer.verify_devices(*words, devices=(1, 2, 4), num_steps=100)
         num_same += found.exit_code == 0
+        if found.exit_code:
+            print(f"  {' '.join(words)}: {found.verdict}", flush=True)
         for one in found.trainings[1:]:
             for place, value in enumerate((one.loss_difference, one.weight_difference)):
                 largest[precision][place] = max(largest[precision][place], value or 0.0)

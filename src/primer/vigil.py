@@ -24,7 +24,7 @@ from typing import Any
 from primer.tracking.journal import Journal
 
 FOLDER = "ranks"  # in the run's folder
-SILENT_AFTER_S = 15.0  # chosen: a thread that beats each second is late on a busy machine, but not so late
+SILENT_AFTER_S = 20.0  # chosen: a thread that beats each second is late on a busy machine, but not so late
 START_WITHIN_S = 600.0  # chosen: imports from a slow disk on the last of many nodes
 CAUSE_WITHIN_S = 3.0  # chosen: for a rank that failed to be seen by the one that only lost its connection
 # What a rank says that lost another one: never the cause.

@@ -44,7 +44,7 @@ def test_a_wrong_question_is_one_line(tmp_path: Path, asked: tuple[str, ...], li
         path = tmp_path / "conf" / f"{option}.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump({"_target_": target}))
-    own = ("--config-dir", "conf") if asked[-1].endswith(("normed", "weighted")) else ()
+    own = ("--config-dir", "conf", "tracking=off") if asked[-1].endswith(("normed", "weighted")) else ()
     done = primer("train", "data=iris", *own, *asked, cwd=tmp_path, env=ENV | NO_GPU)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
