@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "progress": "errors tracking.journal",
     "result": "errors",
     "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
-    "joining": "errors attempt config files folder gpus ranks tracking",
+    "joining": "errors attempt config files folder gpus ranks redact tracking",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
     "ranks result sync vigil",
     "finding": "errors files folder tracking tracking.journal",

@@ -27,8 +27,8 @@ def pass_gate(
 ) -> None:
     """Verify what `module` goes through for these data, and write that into the folders of its runs.
 
-    Raises RunError where `how` is `require` and a function's values or gradients are wrong, or can't be
-    verified. Nothing of the module is changed.
+    Raises RunError where `how` is `require` and a function's values or gradients are wrong; what else fails,
+    or can't be verified, is a warning. Nothing of the module is changed.
     """
     if how == "off":
         return
@@ -37,7 +37,7 @@ def pass_gate(
     except Exception as error:  # the user's code, in ways that a training may never call it
         reason = (str(error).strip().splitlines() or [""])[0]
         message = f"custom functions could not be verified: {type(error).__name__}: {reason}"
-        _tell(message, how, places)
+        _warn(message, places)
         return
     for folder, journal in places if found else ():
         for one in found:
@@ -51,15 +51,17 @@ def pass_gate(
             )
         (folder / REPORT).write_text("\n".join(markdown(one) for one in found))
     for one in found:
-        wrong = grave(one)
-        if wrong:
-            checks = ", ".join(finding.check for finding in wrong)
-            _tell(f"{one.name} is not right ({checks}): {wrong[0].sentence} See {REPORT}", how, places)
+        wrong = [finding for finding in one.findings if finding.verdict is Verdict.FAIL]
+        if not wrong:
+            continue
+        checks = ", ".join(finding.check for finding in wrong)
+        message = f"{one.name} is not right ({checks}): {wrong[0].sentence} See {REPORT}"
+        if how == "require" and grave(one):
+            raise RunError(f"verification=require: {message}")
+        _warn(message, places)
 
 
-def _tell(message: str, how: str, places: Sequence[tuple[Path, Journal]]) -> None:
-    if how == "require":
-        raise RunError(f"verification=require: {message}")
+def _warn(message: str, places: Sequence[tuple[Path, Journal]]) -> None:
     for _, journal in places:
         journal.write("warning", message=message)
 

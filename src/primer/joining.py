@@ -25,6 +25,7 @@ from primer.files import ROOT
 from primer.folder import is_running
 from primer.gpus import visible_gpus
 from primer.ranks import Place, is_shared, num_ranks, place_of
+from primer.redact import secrets_of
 from primer.tracking.facts import host
 
 JOIN_WITHIN_S = 300.0  # chosen: from a process's start on the first node to that on the last
@@ -57,6 +58,12 @@ def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
     if not is_shared(config):
         _announce(place, alone=True)
         return {}
+    secret = secrets_of({name: node for name, node in config.items() if name not in ("tracking", "typed")})
+    if secret:
+        raise ConfigError(
+            f"{next(iter(secret))}: is a secret, which {place.launcher}'s other processes are not told; "
+            "expected none, or processes that primer starts by itself"
+        )
     is_one_node = place.num_local == place.world_size
     address = "127.0.0.1" if is_one_node else socket.gethostname()
     with socket.socket() as free:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
 import traceback
@@ -81,8 +82,15 @@ def recorder_of(
         every_n_steps=config["log_every_n_steps"],
         step=begin.step,
         recorded=begin.recorded,
-        tolerance=FUSED_TOLERANCE if begin.was_fused else 0.0,
+        tolerance=_tolerance(begin, replicas),
     )
+
+
+def _tolerance(begin: Resumption, replicas: Replicas | None) -> float:
+    """By how much points may differ that are come to again: on other devices they are not compared."""
+    if begin.num_devices not in (None, replicas.size if replicas else 1):
+        return math.inf
+    return FUSED_TOLERANCE if begin.was_fused else 0.0
 
 
 def watch_of(
@@ -159,13 +167,7 @@ def make_module(
     Raises ConfigError for parts that do not fit each other, before anything is trained.
     """
     seed_generators(config["seed"])
-    net: nn.Module = build(
-        config["net"],
-        "net",
-        in_features=dataset.in_features,
-        out_features=dataset.out_features,
-        activation=build(config["activation"], "activation"),
-    )
+    net = _net(config, dataset)
     _check_shape(net, config, dataset)
     if str(config["accelerator"]["precision"]) == "64":
         net.double()  # at once: Lightning would after it loaded a checkpoint, rounded to float32
@@ -223,8 +225,19 @@ def whole_net(module: TrainingModule, config: Config, dataset: Dataset) -> nn.Mo
     if not module.replicas.is_sharded:
         return module.net
     weights = whole(module.net.state_dict())
-    net = make_module(config, dataset, num_steps=1).net
+    net = _net(config, dataset)
     net.load_state_dict(weights)
+    return net
+
+
+def _net(config: Config, dataset: Dataset) -> nn.Module:
+    net: nn.Module = build(
+        config["net"],
+        "net",
+        in_features=dataset.in_features,
+        out_features=dataset.out_features,
+        activation=build(config["activation"], "activation"),
+    )
     return net
 
 

@@ -26,9 +26,10 @@ from primer.tracking.journal import Journal
 FOLDER = "ranks"  # in the run's folder
 SILENT_AFTER_S = 20.0  # chosen: a thread that beats each second is late on a busy machine, but not so late
 START_WITHIN_S = 600.0  # chosen: imports from a slow disk on the last of many nodes
+STOPPED_WITHIN_S = 5.0  # chosen: after a rank that was asked to stop the others agree within a step
 CAUSE_WITHIN_S = 3.0  # chosen: for a rank that failed to be seen by the one that only lost its connection
 # What a rank says that lost another one: never the cause.
-LOST = re.compile("gloo|NCCL|Connection (closed|reset)|Broken pipe|ProcessGroup|recvValue|Socket", re.I)
+LOST = re.compile(r"gloo/|NCCL error|ncclSystemError|Connection (closed|reset) by peer|Broken pipe|recvValue")
 
 
 def prepare_vigil(folder: Path, *, is_shared: bool) -> None:
@@ -59,6 +60,12 @@ class Silence:
             self._seen, self._changed_at = text, now
         return now - self._changed_at > (START_WITHIN_S if self._seen is None else SILENT_AFTER_S)
 
+    @property
+    def exit_code_of_stop(self) -> int:
+        """The exit code of a rank that was asked to stop a while ago; 0 where it was not."""
+        is_long_ago = time.monotonic() - self._changed_at > STOPPED_WITHIN_S
+        return int(self.state.get("exit_code", 0)) if is_long_ago else 0
+
 
 class Vigil:
     """One rank's part in it; `look` is called each second, from a thread."""
@@ -69,7 +76,7 @@ class Vigil:
         self._folder, self._journal = folder, journal
         self._others: dict[int, Silence] = {} if rank == 0 else {0: Silence(folder, 0)}
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
-        self._num_beats = 0
+        self._num_beats, self._is_over = 0, False
         self._is_ending = threading.Lock()  # who holds it says how this process ends
         self._path.parent.mkdir(exist_ok=True)
         self._write("alive")
@@ -87,6 +94,9 @@ class Vigil:
         lost = self._lost()
         if lost and self._is_ending.acquire(blocking=False):
             self._end(self._cause() or lost)
+        left = [code for other in self._others.values() if (code := other.exit_code_of_stop)]
+        if left and self._is_ending.acquire(blocking=False):
+            self._exit(left[0])
 
     def ended_by(self, error: BaseException) -> str | None:
         """This rank ends with an error: leave it to be seen, and return another rank's that caused it."""
@@ -100,19 +110,28 @@ class Vigil:
         while (cause := self._cause()) is None and time.monotonic() < deadline:
             time.sleep(0.1)
         self._write("over", error=message, is_cause=False)
-        return cause
+        return cause or self._first_error()
 
     def over(self) -> None:
-        """This rank has done its part, or was asked to stop."""
+        """This rank has done its part."""
         self._is_ending.acquire(blocking=False)
         self._write("over")
+
+    def stopped(self, exit_code: int) -> None:
+        """This rank ends since it was asked to stop, as all do after the same step, or else soon after it."""
+        self._is_ending.acquire(blocking=False)
+        self._write("over", exit_code=exit_code)
 
     def _end(self, message: str) -> None:
         if self.rank == 0:
             self._journal.write("error", type="RunError", message=message, traceback=f"{message}\n")
+        self._exit(1)
+
+    def _exit(self, code: int) -> None:
+        """End at once: the main thread waits for a rank that is gone."""
         for process in self._processes.values():
             process.kill()
-        os._exit(1)  # the main thread waits for a rank that is gone
+        os._exit(code)
 
     def _lost(self) -> str | None:
         """The first rank that is gone, or silent, in words."""
@@ -141,9 +160,17 @@ class Vigil:
                 return f"rank {rank}: {other.state['error']}"
         return None
 
+    def _first_error(self) -> str | None:
+        """What any rank failed of, where none is known to be the cause."""
+        errors = [(rank, other.state.get("error")) for rank, other in self._others.items()]
+        return next((f"rank {rank}: {error}" for rank, error in errors if error), None)
+
     def _write(self, state: str, **fields: Any) -> None:
+        if state == "alive" and self._is_over:
+            return  # the thread is late: the last word stands
+        self._is_over |= state == "over"
         place = {"host": socket.gethostname(), "pid": os.getpid(), "beat": self._num_beats}
-        temporary = self._path.with_name(f".{self.rank}")
+        temporary = self._path.with_name(f".{self.rank}-{state}")
         with suppress(OSError):  # a full disk: the journal meets it, too
             temporary.write_text(json.dumps({"state": state, **place, **fields}))
             temporary.replace(self._path)
@@ -153,7 +180,8 @@ def _told(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}, without a word"
     who = " (by hand, or by the system for want of memory)" if code == -signal.SIGKILL else ""
-    return f"was killed by {signal.Signals(-code).name}{who}"
+    known = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {known.get(-code, f'signal {-code}')}{who}"
 
 
 def _where(state: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def _ended_by(
 ) -> int:
     if isinstance(error, Stopped):
         if vigil:
-            vigil.over()
+            vigil.stopped(error.exit_code)
         return error.exit_code
     cause = vigil.ended_by(error) if vigil else None
     trace = redacted_text(traceback.format_exc(), secrets.values())

@@ -118,7 +118,7 @@ def test_a_killed_rank(tmp_path: Path, undisturbed: Curves) -> None:
 def test_a_stopped_rank(tmp_path: Path) -> None:
     """Stopped, as one is whose machine hangs: it is seen by its silence."""
     run = Hurt(tmp_path, "none,SIGSTOP")
-    run.check_over(1, "FAILED", f"rank 1 does not answer for 15 s (process {run.ranks[1]['pid']} on ")
+    run.check_over(1, "FAILED", f"rank 1 does not answer for 20 s (process {run.ranks[1]['pid']} on ")
 
 
 def test_a_killed_first_rank(tmp_path: Path, undisturbed: Curves) -> None:

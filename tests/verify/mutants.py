@@ -1258,7 +1258,7 @@ WRONG = (
     Entry("old_style", OldStyle, torch.relu, "transforms", Verdict.WARN),
     Entry("centered_over_batch", CenteredOverBatch, None, "transforms"),
     Entry("wrong_tangent", WrongTangent, None, "transforms"),
-    Entry("not_for_autocast", NotForAutocast, F.linear, "autocast"),
+    Entry("not_for_autocast", NotForAutocast, F.linear, "autocast", Verdict.WARN),
     Entry("reads_scale", ReadsScale, None, "compile", Verdict.WARN),
     Entry("reads_scale_of_samples", ReadsScale, None, "transforms", Verdict.WARN),
     Entry("sign_exported", SignDeclared, None, "export", Verdict.WARN),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -69,6 +70,8 @@ def with_secrets(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 def _composed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     typed = config["typed"]
     kept = [override for override in typed["overrides"] if not _is_secret(override)]
+    if any(override.startswith("accelerator=") for override in overrides):  # how many was said of another one
+        kept = [text for text in kept if not re.match(r"(accelerator\.)?(devices|num_nodes)=", text)]
     return compose([*kept, *overrides], config_dir=typed["config_dir"])
 
 

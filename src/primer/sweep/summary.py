@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from rich.table import Table
@@ -14,8 +15,10 @@ from primer.sweep import ledger
 from primer.sweep.plan import Job
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import best_of, objective
+from primer.tracking.journal import read
 
 WIDTHS = {"status": len("FINISHED")}
+MAX_WARNINGS = 3  # told; the others are in the jobs
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
 
@@ -26,6 +29,8 @@ def show_sweep(result: SweepResult) -> None:
     if jobs:
         console.print(_table(jobs, result.jobs))
     for line in _failures(jobs, result.jobs):
+        console.print(line, markup=False)
+    for line in _warnings(result.jobs):
         console.print(line, markup=False)
     statuses = [job.status if job else ledger.WAITING for job in result.jobs]
     console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
@@ -73,6 +78,18 @@ def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
         shown = "" if value is None else f"{value:.5g}"
         table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", shown)
     return table
+
+
+def _warnings(results: tuple[RunResult | None, ...]) -> Iterator[str]:
+    """What jobs were warned of, each once."""
+    found = [
+        message
+        for result in results
+        if result is not None
+        for message in {one["message"] for one in read(result.folder) if one["kind"] == "warning"}
+    ]
+    for message, number in Counter(found).most_common(MAX_WARNINGS):
+        yield f"warning: {message}{f'  ({number} jobs)' if number > 1 else ''}"
 
 
 def _failures(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Iterator[str]:

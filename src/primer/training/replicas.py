@@ -59,7 +59,7 @@ class Replicas:
         told = torch.cat([torch.stack(numbers), told.to(loss.device, non_blocking=True)])
         works = [distributed.all_reduce(told, async_op=True)]
         if not self.is_sharded:  # else torch has done it
-            for kind in {weight.dtype for weight in weights}:
+            for kind in dict.fromkeys(weight.dtype for weight in weights):  # in one order on all ranks
                 works += self._sum([weight for weight in weights if weight.dtype == kind])
         for work in works:
             work.wait()

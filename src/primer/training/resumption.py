@@ -31,6 +31,7 @@ class Resumption:
     recorded: Recorded
     num_threads: int | None
     was_fused: bool = False
+    num_devices: int | None = None  # that the earlier attempt had
 
     @property
     def is_over(self) -> bool:
@@ -67,7 +68,8 @@ def resumption(
     starts = [record for record in records if record["kind"] == "start"]
     num_threads = starts[-1]["num_threads"] if starts else None
     was_fused = any("num_fused" in record for record in starts)
-    return Resumption(step, path, timetable, recorded, num_threads, was_fused)
+    num_devices = starts[-1].get("num_devices", 1) if starts else None
+    return Resumption(step, path, timetable, recorded, num_threads, was_fused, num_devices)
 
 
 def joined(folder: Path, timetable: Timetable, is_over: Callable[[], bool]) -> Resumption:

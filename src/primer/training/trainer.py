@@ -60,7 +60,7 @@ def make_trainer(
         plugins.append(MixedPrecision(FLOAT16, _kind_of(accelerator)))
     elif precision == "64":
         plugins.append(DoublePrecision())
-    return Trainer(
+    trainer = Trainer(
         accelerator=accelerator,
         devices=devices,
         num_nodes=num_nodes,
@@ -78,6 +78,13 @@ def make_trainer(
         enable_checkpointing=False,  # ours
         use_distributed_sampler=False,
     )
+    # Lightning's handlers would broadcast in the midst of a collective; ours are there from the start
+    trainer._signal_connector.register_signal_handlers = _none  # type: ignore[method-assign]
+    return trainer
+
+
+def _none() -> None:
+    """No handlers of signals."""
 
 
 def _kind_of(accelerator: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,16 +17,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from primer.errors import ConfigError
 from primer.verify.ask import undisturbed, verification_of
 from primer.verify.calls import calls_in, inputs_of
-from primer.verify.findings import Finding, Verdict, Verification
+from primer.verify.findings import Finding, Verdict, Verification, warned
 from primer.verify.functions import source_hash
 from primer.verify.spec import Spec
 from primer.verify.subjects import subject_of_function
 
 # What ends a run under verification=require: its numbers would be wrong.
 GRAVE = ("reference_forward", "reference_backward", "gradcheck", "linearity")
-LARGEST = 512  # entries of all tensors of a function of several: finite differences take a call for each
+AS_THEY_ARE = 1 << 40
+LARGEST = 5  # chosen: of a dimension; finite differences take a call for each entry
 
 
 def verifications_of(run: Callable[[], Any], cache: Path | None) -> list[Verification]:
@@ -43,10 +46,7 @@ def _verified(function: Any, args: Sequence[Any] | None, cache: Path | None) -> 
     known = _known(cache, key)
     if known:
         return known
-    spec = Spec.of(getattr(function, "verify", None), function.__name__)
-    if args is not None and spec.inputs is None and _size(args) <= LARGEST:
-        spec = dataclasses.replace(spec, inputs=inputs_of(args))
-    found = verification_of(subject_of_function(function, spec), fast=True)
+    found = _looked_at(function, args)
     if cache:
         with suppress(OSError):
             cache.mkdir(parents=True, exist_ok=True)
@@ -56,17 +56,53 @@ def _verified(function: Any, args: Sequence[Any] | None, cache: Path | None) -> 
     return found
 
 
-def _size(args: Sequence[Any]) -> int:
-    return sum(arg.numel() for arg in args if isinstance(arg, Tensor))
+def _looked_at(function: Any, args: Sequence[Any] | None) -> Verification:
+    """What the fast checks find, with arguments like the given ones, small if it takes such."""
+    spec = Spec.of(getattr(function, "verify", None), function.__name__)
+    specs = [spec]
+    if args is not None and spec.inputs is None:
+        like = [inputs_of(args, largest=largest) for largest in (LARGEST, AS_THEY_ARE)]
+        specs = [dataclasses.replace(spec, inputs=inputs) for inputs in like]
+    for spec in specs:
+        try:
+            return verification_of(subject_of_function(function, spec), fast=True)
+        except ConfigError as error:
+            problem = str(error)
+    finding = warned("called", f"It can't be called by itself: {problem}", None, "Declare its inputs.")
+    versions = {"torch": str(torch.__version__)}
+    return Verification(function.__name__, None, {}, source_hash([function]), versions, 0.0, (finding,))
+
+
+def _captured(function: Any) -> list[str]:
+    """What a class knows that its code does not tell: numbers of its own, and of where it was made."""
+    known = [f"{name}={value!r}" for name, value in vars(function).items() if not name.startswith("__")]
+    methods = [getattr(value, "__func__", value) for value in vars(function).values()]
+    cells = [cell for method in methods for cell in getattr(method, "__closure__", None) or ()]
+    return [re.sub(r" at 0x[0-9a-f]+", "", text) for text in [*known, *map(_content, cells)]]
+
+
+def _content(cell: Any) -> str:
+    try:
+        return repr(cell.cell_contents)
+    except ValueError:  # not filled yet
+        return ""
 
 
 def _key(function: Any, args: Sequence[Any] | None) -> str:
     from primer.verify import checks
 
-    told = [(str(arg.dtype), list(arg.shape)) if isinstance(arg, Tensor) else repr(arg) for arg in args or ()]
-    code = source_hash([function, checks.Check])
-    words = json.dumps([function.__module__, function.__qualname__, code, torch.__version__, told])
+    told = [_kind(arg) for arg in args or ()]
+    code = source_hash([function, checks.Check])  # its own, and that of the checks
+    words = json.dumps(
+        [function.__module__, function.__qualname__, code, torch.__version__, told, _captured(function)]
+    )
     return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _kind(arg: Any) -> Any:
+    if isinstance(arg, Tensor):
+        return str(arg.dtype), list(arg.shape), arg.requires_grad
+    return repr(arg)
 
 
 def _known(cache: Path | None, key: str) -> Verification | None:

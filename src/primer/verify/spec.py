@@ -16,6 +16,7 @@ from typing import Any
 from primer.config.wording import did_you_mean
 from primer.errors import ConfigError
 
+SHAPE = (5, 7)  # chosen: small, odd, and more than one row; of a tensor that nothing is declared of
 KINDS = ("normal", "positive", "unit", "classes", "constant")
 
 
@@ -27,7 +28,7 @@ class Input:
     `num_classes`. `grad`: whether a gradient goes to it; those of whole numbers have none.
     """
 
-    shape: tuple[int, ...] = ()
+    shape: tuple[int, ...] = SHAPE
     kind: str = "normal"
     grad: bool = True
     num_classes: int = 2
@@ -111,4 +112,4 @@ def _input(item: Any, place: str) -> Input:
     values = dict(item)
     if values.get("kind", "normal") not in KINDS:
         raise ConfigError(f"{place}: inputs: kind={values['kind']!r}: expected {', '.join(KINDS)}")
-    return Input(**values | {"shape": tuple(values.get("shape", ()))})
+    return Input(**values | {"shape": tuple(values.get("shape", SHAPE))})

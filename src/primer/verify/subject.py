@@ -14,7 +14,6 @@ from torch.autograd import Function
 from primer.verify.spec import Input, Spec
 
 Call = Callable[..., Any]
-SHAPE = (5, 7)  # chosen: small, odd, and more than one row; of a tensor that nothing is declared of
 AWAY = 0.1  # chosen: from kinks, a hundred thousand times the steps of finite differences
 
 
@@ -36,7 +35,7 @@ class Subject:
     functions: tuple[type[Function], ...] = ()
     is_elementwise: bool = False
     kinks: tuple[float, ...] = ()
-    inputs: tuple[Input, ...] = field(default=(Input(SHAPE),))
+    inputs: tuple[Input, ...] = field(default=(Input(),))
 
     @property
     def is_derivative(self) -> bool:

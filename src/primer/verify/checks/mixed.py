@@ -71,11 +71,9 @@ def _problem(subject: Subject, dtype: torch.dtype, num_layers: int) -> Finding |
         if isinstance(found, NotImplementedError) and theirs is None:
             return None  # an operation of torch that this CPU lacks in half precision
         advice = "Decorate forward by torch.amp.custom_fwd(device_type=...), and backward by custom_bwd."
-        # Whether arguments of two dtypes are meant to go together, nothing tells but a reference.
-        is_meant = theirs is not None or num_layers == len(leaves_of(None, args))
         sentence = f"It fails between layers under torch.autocast in {name}."
-        return (failed if is_meant else warned)("autocast", sentence, f"{back}: {reason(found)}", advice)
-    if found.num_missing > (theirs.num_missing if theirs else 0):
+        return warned("autocast", sentence, f"{back}: {reason(found)}", advice)
+    if theirs and found.num_missing > theirs.num_missing:
         sentence = f"Under torch.autocast in {name} no gradient arrives at the layer before it."
         advice = "Let backward return a gradient for half precision inputs, too."
         return failed("autocast", sentence, f"{back}: linear.weight.grad is None", advice)
