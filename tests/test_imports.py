@@ -58,8 +58,8 @@ MAY_IMPORT = {
     "ranks result sync vigil",
     "finding": "errors files folder tracking tracking.journal",
     "sync": "errors redact ending finding folder leaving tracking tracking.journal",
-    "resume": "errors files stopping config ending finding folder joining leaving result run sync tracking "
-    "tracking.journal tracking.heartbeat",
+    "resume": "errors files redact stopping config ending finding folder joining leaving result run sync "
+    "tracking tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
     "doctor": "errors files redact finding folder sync tracking tracking.journal",

@@ -13,19 +13,19 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import environment
+from primer.attempt import SECRETS, environment
 from primer.config.wording import shown
 from primer.errors import ConfigError, RunError, UsageError
 from primer.files import ROOT
 from primer.folder import is_running
 from primer.gpus import visible_gpus
 from primer.ranks import Place, is_shared, num_ranks, place_of
-from primer.redact import secrets_of
+from primer.redact import REDACTED
 from primer.tracking.facts import host
 
 JOIN_WITHIN_S = 300.0  # chosen: from a process's start on the first node to that on the last
@@ -34,20 +34,23 @@ AMD = Path("/dev/kfd")  # where torch may see devices that nvidia-smi does not k
 
 
 @contextmanager
-def leading() -> Iterator[None]:
+def leading(secrets: Callable[[Path], dict[str, str]]) -> Iterator[None]:
     """Around a command that may be one of several of torchrun's or srun's: another rank ends in here.
 
-    What goes wrong before there is a run is said by the first alone.
+    What goes wrong before there is a run is said by the first alone. `secrets` are those of a run's folder,
+    which keeps none; asked for only where it lacks some.
     """
-    place = place_of()
+    place, begun_at, exit_code = place_of(), time.time(), 0
     if place and place.rank:
-        join(place)
+        join(place, secrets)
     try:
         yield
     except UsageError as error:
-        if place and not place.rank:
-            _announce(place, exit_code=error.exit_code)
+        exit_code = error.exit_code
         raise
+    finally:
+        if place and not place.rank and (exit_code or not _has_spoken(place, begun_at)):
+            _announce(place, exit_code=exit_code)
 
 
 def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
@@ -58,12 +61,6 @@ def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
     if not is_shared(config):
         _announce(place, alone=True)
         return {}
-    secret = secrets_of({name: node for name, node in config.items() if name not in ("tracking", "typed")})
-    if secret:
-        raise ConfigError(
-            f"{next(iter(secret))}: is a secret, which {place.launcher}'s other processes are not told; "
-            "expected none, or processes that primer starts by itself"
-        )
     is_one_node = place.num_local == place.world_size
     address = "127.0.0.1" if is_one_node else socket.gethostname()
     with socket.socket() as free:
@@ -73,7 +70,7 @@ def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
     return place.variables(address, port)
 
 
-def join(place: Place) -> None:
+def join(place: Place, secrets: Callable[[Path], dict[str, str]]) -> None:
     """Become a worker of the run that the first rank leads; returns where each is on its own."""
     deadline = time.monotonic() + JOIN_WITHIN_S
     while (word := _word(place)) is None:
@@ -87,11 +84,14 @@ def join(place: Place) -> None:
         sys.exit(word["exit_code"])
     if "alone" in word:
         return
+    folder = Path(word["folder"])
+    lacks_some = REDACTED in (folder / "config.yaml").read_text()
+    told = {SECRETS: json.dumps(secrets(folder))} if lacks_some else {}
     log = os.open(Path(word["folder"]) / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(log, stream)
     command = [sys.executable, "-P", "-m", "primer.worker", f"{word['folder']}/config.yaml"]
-    os.execve(sys.executable, command, environment() | place.variables(word["address"], word["port"]))
+    os.execve(sys.executable, command, environment() | told | place.variables(word["address"], word["port"]))
 
 
 def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> None:
@@ -130,7 +130,7 @@ def _check_place(place: Place, devices: int | None, num_nodes: int) -> None:
 
 
 def _path(place: Place) -> Path:
-    key = place.key
+    key = " ".join([place.key, *sys.argv])  # one step may have several commands
     if place.launcher == "torchrun" and place.num_local == place.world_size:
         key += f"-{os.getppid()}"  # two torchruns may have one name
     return Path.cwd() / ROOT / ".ranks" / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -146,6 +146,12 @@ def _announce(place: Place, **word: Any) -> None:
     temporary = path.with_name(f".{path.name}")
     temporary.write_text(json.dumps(word))
     temporary.replace(path)
+
+
+def _has_spoken(place: Place, since: float) -> bool:
+    """Whether the others were told of a run since that time."""
+    path = _path(place)
+    return path.exists() and path.stat().st_mtime >= since
 
 
 def _word(place: Place) -> dict[str, Any] | None:

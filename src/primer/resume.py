@@ -28,6 +28,7 @@ from primer.folder import (
 )
 from primer.joining import leading
 from primer.leaving import write_end
+from primer.redact import secrets_of
 from primer.result import RunResult
 from primer.run import attempt, result_of
 from primer.run import run as run_config
@@ -52,7 +53,7 @@ def resume_run(run: str, *overrides: str, fork: bool = False, debug: bool = Fals
     >>> resume_run("last", "max_steps=2000").status  # doctest: +SKIP
     'FINISHED'
     """
-    with leading():
+    with leading(lambda folder: secrets_of(with_secrets(read_config(folder), overrides))):
         return _resume(find_folder(run), run, overrides, fork=fork, debug=debug)
 
 

@@ -43,7 +43,7 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     >>> result.status, result.metrics["test/accuracy"]  # doctest: +SKIP
     ('FINISHED', 0.7391304347826086)
     """
-    with leading():
+    with leading(lambda _: secrets_of(compose(overrides, config_dir=config_dir))):
         return run(compose(overrides, config_dir=config_dir), debug=debug)
 
 

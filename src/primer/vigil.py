@@ -112,6 +112,14 @@ class Vigil:
         self._write("over", error=message, is_cause=False)
         return cause or self._first_error()
 
+    def code_of_stop(self, error: BaseException) -> int:
+        """The exit code of another rank that was asked to stop, where this one lost its connection; or 0."""
+        if not LOST.search(f"{type(error).__name__}: {error}"):
+            return 0
+        for other in self._others.values():
+            other.look()
+        return max((int(other.state.get("exit_code", 0)) for other in self._others.values()), default=0)
+
     def over(self) -> None:
         """This rank has done its part."""
         self._is_ending.acquire(blocking=False)

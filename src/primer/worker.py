@@ -50,8 +50,10 @@ def main(
     """
     folder = config_path.parent
     _import_from_here()
-    journal = Unwritten(folder) if rank_of_worker() else Journal(folder)
-    vigil = Vigil(folder, rank_of_worker(), journal) if (folder / RANKS).exists() else None
+    is_shared = (folder / RANKS).exists()
+    rank = rank_of_worker() if is_shared else 0  # what another job's launcher told is nothing to this run
+    journal = Unwritten(folder) if rank else Journal(folder)
+    vigil = Vigil(folder, rank, journal) if is_shared else None
     with journal, Heartbeat(journal, is_orphaned, vigil.look if vigil else _nothing):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
@@ -129,9 +131,14 @@ def _ended_by(
         if vigil:
             vigil.stopped(error.exit_code)
         return error.exit_code
-    cause = vigil.ended_by(error) if vigil else None
+    code = vigil.code_of_stop(error) if vigil else 0
+    if vigil and code:
+        vigil.stopped(code)
+        return code
     trace = redacted_text(traceback.format_exc(), secrets.values())
     sys.stderr.write(trace)
+    sys.stderr.flush()  # before another rank, which is told now, ends this one
+    cause = vigil.ended_by(error) if vigil else None
     kind, words = ("RunError", cause) if cause else (type(error).__name__, str(error))
     try:
         journal.write("error", type=kind, message=redacted_text(words, secrets.values()), traceback=trace)

@@ -17,7 +17,10 @@ from typing import Any
 
 import yaml
 from faulty_server import free_port
+from mlflow import MlflowClient
+from mlflow.entities import Run
 from resuming import SERVER, newest
+from runs import primer
 from torch import Tensor, distributed
 
 from primer import worker
@@ -32,6 +35,14 @@ ENV = {
 }
 WAIT_S = 60  # for a rank that would wait for longer
 Curves = dict[tuple[str, int], float]
+
+
+def stored_runs(cwd: Path, printed: str) -> list[Run]:
+    """The runs that MLflow has of a working directory, once a busy machine has sent all of them."""
+    if "primer sync sends it" in printed:
+        assert primer("sync", cwd=cwd).returncode == 0
+    runs: list[Run] = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
+    return runs
 
 
 def in_group(size: int, work: Callable[..., Any], *args: Any, context: Any = SERVER) -> list[Any]:

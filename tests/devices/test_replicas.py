@@ -45,7 +45,6 @@ def take_steps(rank: int, size: int) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def steps() -> list[dict[str, Any]]:
     """What each rank has after the steps; started anew, so that none has the others' addresses in memory."""
-    # fails until mended, mostly: the ranks sum their types in the order of a set, which is that of addresses
     return in_group(NUM_STARTED, take_steps, context=get_context("spawn"))
 
 

@@ -61,7 +61,6 @@ def test_a_batch_of_fewer_rows_than_ranks(tmp_path: Path) -> None:
     check_same_weights(shared.weights(), alone.weights(), within=1e-12)
 
 
-# fails until mended: as `primer train --debug`, which trains where $LOCAL_RANK is, and recorded nothing
 def test_a_place_in_another_job_is_nothing_to_a_run_of_one(tmp_path: Path) -> None:
     run = ByRanks(tmp_path / "run", 1, "data=iris", *STEPS)
     assert run.work({"LOCAL_RANK": "1"}) == [0], run.log()

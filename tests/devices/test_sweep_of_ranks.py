@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import yaml
-from forked_ranks import ENV
-from mlflow import MlflowClient
+from forked_ranks import ENV, stored_runs
 from runs import primer, run_folders
 
 from primer.ranks import PLACE
@@ -35,7 +34,7 @@ def test_jobs_of_two_ranks_are_children_of_one_sweep(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "(3 FINISHED)" in done.stdout
 
-    runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
+    runs = stored_runs(tmp_path, done.stdout)
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run is not parent]
     assert {run.info.status for run in runs} == {"FINISHED"}
@@ -57,7 +56,6 @@ def test_jobs_of_two_ranks_are_children_of_one_sweep(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("made-*"))) == 6
 
 
-# fails until mended: config/multirun.py hands Hydra the short keys as they are typed
 def test_short_keys_are_known_to_a_sweep(tmp_path: Path) -> None:
     asked = ("accelerator=ddp_cpu", "devices=1,2,3", "precision=64", "data=iris", "tracking=off")
     done = primer("train", "-m", "--dry-run", *asked, cwd=tmp_path)
