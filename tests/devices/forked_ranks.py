@@ -13,13 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from faulty_server import free_port
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from resuming import SERVER, newest
+from resuming import SERVER, newest, prolong
 from runs import primer
 from torch import Tensor, distributed
 
@@ -29,16 +27,25 @@ from primer.ranks import Place
 from primer.tracking.journal import Journal, points_of, read
 from primer.vigil import prepare_vigil
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 # Where the processes of the command line find the nets of this folder.
 ENV = {
     "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 }
+# What each would import for its data, a second of it.
+SERVER.set_forkserver_preload(
+    ["primer.fitting", "primer.data.bundled", "sklearn.datasets", "sklearn.compose"]
+)
 WAIT_S = 60  # for a rank that would wait for longer
 Curves = dict[tuple[str, int], float]
 
 
 def stored_runs(cwd: Path, printed: str) -> list[Run]:
     """The runs that MLflow has of a working directory, once a busy machine has sent all of them."""
+    from mlflow import MlflowClient  # takes 3 s, which each forked rank would need, too
+
     if "primer sync sends it" in printed:
         assert primer("sync", cwd=cwd).returncode == 0
     runs: list[Run] = MlflowClient(f"sqlite:///{cwd}/mlflow.db").search_runs(["1"])
@@ -90,6 +97,11 @@ class ByRanks:
             process.kill()
             process.join()
         return [process.exitcode for process in processes]
+
+    def change(self, num: int) -> None:
+        """Have so many ranks go on with it, as `primer resume RUN devices=N` does."""
+        self._num = num
+        prolong(self.folder, f"devices={num}")
 
     def log(self) -> str:
         """What the ranks printed."""

@@ -9,8 +9,13 @@ import yaml
 from forked_ranks import ENV
 from runs import primer
 
+from primer.config import build, compose
+from primer.errors import ConfigError
+from primer.parts import make_module
+from primer.training.replicas import Replicas
+
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
-# what is asked, what the line says; those at the end are told by the worker, which has to build the parts
+# what is asked, what the line says; the last one is told by the worker, which has to build the parts
 CASES: list[tuple[tuple[str, ...], str]] = [
     (
         ("accelerator=cpu", "devices=2"),
@@ -31,23 +36,33 @@ CASES: list[tuple[tuple[str, ...], str]] = [
         ("accelerator=ddp_cpu", "net=normed"),
         "accelerator=ddp_cpu: net.0 is a batch norm, which would see the rows of one process alone",
     ),
-    (
-        ("accelerator=ddp_cpu", "criterion=weighted"),
-        "accelerator=ddp_cpu: criterion=weighted is no plain sum or mean",
-    ),
 ]
+
+
+def with_own_parts(cwd: Path) -> Path:
+    """A folder of options with `net=normed` and `criterion=weighted`."""
+    for option, target in (("net/normed", "hurt_net.NormedNet"), ("criterion/weighted", "hurt_net.weighted")):
+        path = cwd / "conf" / f"{option}.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(yaml.safe_dump({"_target_": target}))
+    return cwd / "conf"
 
 
 @pytest.mark.parametrize(("asked", "line"), CASES, ids=[" ".join(asked) for asked, _ in CASES])
 def test_a_wrong_question_is_one_line(tmp_path: Path, asked: tuple[str, ...], line: str) -> None:
-    for option, target in (("net/normed", "hurt_net.NormedNet"), ("criterion/weighted", "hurt_net.weighted")):
-        path = tmp_path / "conf" / f"{option}.yaml"
-        path.parent.mkdir(parents=True)
-        path.write_text(yaml.safe_dump({"_target_": target}))
-    own = ("--config-dir", "conf", "tracking=off") if asked[-1].endswith(("normed", "weighted")) else ()
+    own = ("--config-dir", str(with_own_parts(tmp_path)), "tracking=off") if "net=normed" in asked else ()
     done = primer("train", "data=iris", *own, *asked, cwd=tmp_path, env=ENV | NO_GPU)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stdout == ""
     (told,) = done.stderr.splitlines()
     assert told.startswith(f"primer: {line}")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_class_weights_can_not_be_shared_out(tmp_path: Path) -> None:
+    """Of which each rank would know its own rows' alone."""
+    config = compose(["data=iris", "criterion=weighted"], config_dir=with_own_parts(tmp_path))
+    data = build(config["data"], "data")
+    assert make_module(config, data, 1).criterion.can_be_cut is False
+    with pytest.raises(ConfigError, match="criterion=weighted is no plain sum or mean"):
+        make_module(config, data, 1, Replicas(0, 2))

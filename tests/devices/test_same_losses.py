@@ -9,6 +9,8 @@ import torch
 from forked_ranks import ByRanks, check_same_curves, check_same_weights, trained
 from resuming import KILL_AT, conf_dir, unlike
 
+from primer.tracking.journal import read
+
 STEPS = ("max_epochs=null", "max_steps=30")
 # a sum over each batch, in parts of uneven size; a mean, where the last batch of an epoch is short
 CASES = {
@@ -80,3 +82,17 @@ def test_the_same_bits_twice_and_after_a_kill(tmp_path: Path) -> None:
     assert killed.work() == [0, 0], killed.log()
     assert killed.started()["step"] == 20
     assert unlike(killed.folder, first.folder) == []
+
+
+def test_killed_on_two_ranks_it_goes_on_on_three(tmp_path: Path) -> None:
+    conf = conf_dir(tmp_path / "conf")
+    plain = ("net=plain", "data=iris", "batch_size=16", *STEPS, "checkpoint_every_n_steps=10", "precision=64")
+    alone = trained(tmp_path / "alone", 1, *plain, config_dir=conf)
+    killed = ByRanks(tmp_path / "killed", 2, *plain, config_dir=conf)
+    assert killed.work({KILL_AT: "19"}) == [-9, -9]
+    killed.change(3)
+    assert killed.work() == [0, 0, 0], killed.log()
+    assert (killed.started()["step"], killed.started()["num_devices"]) == (10, 3)
+    check_same_curves(killed.curves(), alone.curves(), within=1e-9)
+    check_same_weights(killed.weights(), alone.weights(), within=1e-9)
+    assert [record for record in read(killed.folder) if record["kind"] == "warning"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from forked_ranks import ENV, stored_runs
 from runs import primer, run_folders
@@ -56,8 +57,23 @@ def test_jobs_of_two_ranks_are_children_of_one_sweep(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("made-*"))) == 6
 
 
-def test_short_keys_are_known_to_a_sweep(tmp_path: Path) -> None:
-    asked = ("accelerator=ddp_cpu", "devices=1,2,3", "precision=64", "data=iris", "tracking=off")
-    done = primer("train", "-m", "--dry-run", *asked, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "3 jobs" in done.stdout
+@pytest.mark.parametrize(
+    ("asked", "exit_code", "words"),
+    [
+        (("accelerator=ddp_cpu", "devices=1,2,3"), 0, "3 alone: accelerator=ddp_cpu is several processes"),
+        (("accelerator=ddp_cpu", "devices=2", "seed=0,1"), 0, "2 alone: accelerator=ddp_cpu is several"),
+        (("accelerator=cpu", "precision=32,64"), 0, "2 jobs"),
+        (("accelerator=cpu,ddp_cpu",), 0, "1 alone: accelerator=ddp_cpu is several processes"),
+        (
+            ("accelerator=cpu", "devices=1,2"),
+            2,
+            "job 1: accelerator.devices=2: accelerator=cpu is one device",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_plan_knows_devices(tmp_path: Path, asked: tuple[str, ...], exit_code: int, words: str) -> None:
+    """By their short keys, too; and that jobs of several processes are not trained as one."""
+    done = primer("train", "-m", "--dry-run", "data=iris", "tracking=off", *asked, cwd=tmp_path)
+    assert done.returncode == exit_code, done.stderr
+    assert words in done.stdout + done.stderr

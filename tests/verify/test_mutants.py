@@ -79,6 +79,15 @@ def test_the_tutorials_relu_is_clamp() -> None:
     assert failures(verify("activation=tutorial_relu", against="clamp", fast=True)) == {}
 
 
+def switches_of_torch() -> tuple[int, bool, bool]:
+    """Which tests before may have set."""
+    return (
+        torch.get_num_threads(),
+        torch.is_anomaly_enabled(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
+
+
 def test_leaves_the_process_as_it_was() -> None:
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -87,13 +96,12 @@ def test_leaves_the_process_as_it_was() -> None:
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    threads, is_debugged = torch.get_num_threads(), torch.is_anomaly_enabled()
+    switches = switches_of_torch()
     with torch.no_grad():
         verify(Noisy, against=torch.relu, fast=True)
         assert not torch.is_grad_enabled()
     assert torch.get_default_dtype() == torch.float32
-    assert (torch.get_num_threads(), torch.is_anomaly_enabled()) == (threads, is_debugged)
-    assert not torch.are_deterministic_algorithms_enabled()
+    assert switches_of_torch() == switches
     drawn = random.random(), np.random.rand(), torch.rand(3)  # noqa: NPY002
     assert drawn[:2] == expected[:2]
     assert torch.equal(drawn[2], expected[2])
