@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
     "ranks together vigil",
     # the controller's side; a frozen config and a journal lie between the two
-    "tracking": "errors redact yaml_text stopping tracking.journal",
+    "tracking": "direction errors redact yaml_text stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
     "folder": "errors files redact yaml_text config tracking tracking.journal",
     "leaving": "errors redact ending tracking tracking.journal",
@@ -67,7 +67,7 @@ MAY_IMPORT = {
     "sweep.forkserver": "stopping",
     "sweep": "console errors direction files sweep.forkserver redact stopping config attempt ending finding "
     "folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
-    "compare": "errors tracking tracking.journal",
+    "compare": "config console direction errors files finding folder summary tracking tracking.journal",
     "verify.net": "errors config data parts training verify",
     "verify.commands": "completion verify",
     "verify": "console errors activations files stopping config gpus attempt ending joining run tracking "
@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "output": "",
     "cli": "errors output yaml_text config tracking result run reproduce sync doctor summary completion "
     "sweep compare verify verify.commands",
-    "__init__": "errors result run reproduce sweep sync doctor verify",
+    "__init__": "compare errors result run reproduce sweep sync doctor verify",
     "__main__": "cli",
 }
 IN_A_FUNCTION = {
@@ -200,6 +200,8 @@ HEAVY = ("torch", "lightning", "mlflow", "pandas", "sklearn", "matplotlib")
         ("main(['train', '--help'])", ("hydra", "omegaconf")),
         ("main(['completion', 'bash'])", ("hydra", "omegaconf")),
         ("main(['verify', 'devices', '--help'])", ("hydra", "omegaconf")),
+        ("main(['compare', '--help'])", ("hydra", "omegaconf", "scipy", "bokeh")),
+        ("main(['runs'])", ("scipy", "bokeh")),
         ("main(['train', '--cfg', 'job'])", ()),
         ("main(['train', 'optimizer.lrr=1'])", ()),
         ("main(['verify', 'devices', 'optimizer.lrr=1'])", ()),

@@ -9,6 +9,7 @@ Importing it is cheap: neither torch nor MLflow is loaded until a run starts, an
 process that calls `train` (a worker process trains).
 """
 
+from primer.compare.ask import compare, runs
 from primer.doctor import doctor
 from primer.errors import ConfigError, DataError, PrimerError, RunError, UsageError
 from primer.reproduce import reproduce
@@ -32,9 +33,11 @@ __all__ = [
     "SweepResult",
     "UsageError",
     "__version__",
+    "compare",
     "doctor",
     "reproduce",
     "resume",
+    "runs",
     "sweep",
     "sync",
     "train",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from primer.compare.commands import compare, runs, show
 from primer.completion import SCRIPTS, complete_override
 from primer.errors import PrimerError, Stopped, SweepError
 from primer.output import endure
@@ -52,6 +53,7 @@ def main() -> None:
     primer train -m activation=relu,tanh seed=0,1  a sweep: a run for each combination
     primer train --help                            every switch and key
     primer resume last                             go on with a run that was stopped
+    primer compare                                 what did the switch of the newest sweep do?
     primer verify activation=custom_relu           is a custom function right?
     primer ui                                      look at the runs in MLflow
     """
@@ -135,10 +137,10 @@ def resume(run: str, overrides: tuple[str, ...], fork: bool, debug: bool, failed
 def _told(result: RunResult | SweepResult) -> int:
     """Print what a run or a sweep came to, and return its exit code."""
     from primer.result import RunResult
-    from primer.summary import show
+    from primer.summary import show as show_result
     from primer.sweep.summary import show_sweep
 
-    show(result) if isinstance(result, RunResult) else show_sweep(result)
+    show_result(result) if isinstance(result, RunResult) else show_sweep(result)
     return result.exit_code
 
 
@@ -163,16 +165,18 @@ def reproduce(run: str, trust: tuple[str, ...], tolerance: float) -> int:
     return found.exit_code
 
 
-main.add_command(verify)
+for command in (verify, compare, runs, show):
+    main.add_command(command)
 
 
 @main.command()
 def doctor() -> int:
     """Look at versions, devices, store, journals, runs and disk; exit code 1 if something is wrong."""
-    from primer.doctor import doctor, show
+    from primer.doctor import doctor
+    from primer.doctor import show as show_findings
 
     findings = doctor()
-    show(findings)
+    show_findings(findings)
     return int(not all(finding.is_healthy for finding in findings))
 
 
@@ -190,13 +194,15 @@ def sync(runs: tuple[str, ...]) -> int:
 
 @main.command()
 @click.option("--port", default=5000, show_default=True, help="Port on this machine.")
-def ui(port: int) -> None:
+@click.option("--sweep", metavar="ID", help="Print the links to a sweep's view, too; `last` is the newest.")
+def ui(port: int, sweep: str | None) -> None:
     """Open MLflow on the runs of this folder, or of $MLFLOW_TRACKING_URI."""
+    from primer.compare.asked import sweep_called
     from primer.sync import tidy_up
     from primer.tracking.ui import serve
 
     tidy_up(is_tracking=True)
-    serve(port)
+    serve(port, sweep_called(sweep) if sweep else None)
 
 
 @main.command()

@@ -17,21 +17,23 @@ from primer.tracking.trouble import asking
 
 def run_folders(root: Path | None = None) -> list[Path]:
     """All run folders below the working directory's `outputs`, oldest first, a sweep before its jobs."""
-    folders = [folder for folder in _top_folders(root) if (folder / NAME).stat().st_size]  # it was begun
-    return [folder for top in folders for folder in (top, *_jobs_of(top))]
+    folders = [folder for folder in top_folders(root) if (folder / NAME).stat().st_size]  # it was begun
+    return [folder for top in folders for folder in (top, *jobs_of(top))]
 
 
-def _top_folders(root: Path | None = None) -> list[Path]:
+def top_folders(root: Path | None = None) -> list[Path]:
+    """The folders of single runs and of sweeps below `outputs`, oldest first."""
     root = Path.cwd() / ROOT if root is None else root
     return sorted(path.parent for path in root.glob(f"*/*/{NAME}"))
 
 
 def sweep_folders() -> list[Path]:
     """The sweeps below the working directory's `outputs`, oldest first."""
-    return [folder for folder in _top_folders() if is_sweep(folder)]
+    return [folder for folder in top_folders() if is_sweep(folder)]
 
 
-def _jobs_of(folder: Path) -> list[Path]:
+def jobs_of(folder: Path) -> list[Path]:
+    """The folders of a sweep's jobs that were begun; none of a single run."""
     return sorted(path.parent for path in folder.rglob(f"*/{NAME}")) if is_sweep(folder) else []
 
 
@@ -41,7 +43,7 @@ def find_folder(run: str) -> Path:
     An id is looked for in the run folders of this directory, then in the store.
     """
     if run == "last":
-        folders = _top_folders()
+        folders = top_folders()
         for folder in reversed(folders):
             if first_record(folder) is not None:
                 return folder

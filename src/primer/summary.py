@@ -30,7 +30,7 @@ def show(result: RunResult) -> None:
     curve = curves_of(read(result.folder)).get("train/loss")
     if curve and len(curve[0]) > 1 and sys.stdout.isatty():
         console.print(terminal_curve(curve))
-    numbers = table_of(result)
+    numbers = metrics_table(result.metrics)
     if numbers.row_count:
         console.print(numbers)
     if rows := rows_of(read(result.folder)):
@@ -97,13 +97,12 @@ def relative(folder: Path) -> Path:
     return folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
 
 
-def table_of(result: RunResult) -> Table:
+def metrics_table(metrics: dict[str, float]) -> Table:
     """Final and best of each curve, and the test."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("metric")
     for column in ("final", "best"):
         table.add_column(column, justify="right")
-    metrics = result.metrics
     for key in (key.removeprefix("final/") for key in metrics if key.startswith("final/")):
         best = metrics.get(f"best/{key}")
         table.add_row(key, f"{metrics[f'final/{key}']:.5g}", "" if best is None else f"{best:.5g}")

@@ -14,19 +14,22 @@ from primer.result import RunResult
 from primer.sweep import ledger
 from primer.sweep.job import result_in
 from primer.sweep.plan import Job
+from primer.sweep.report import Report
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Sweep, best_of, objective, rank
 from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
+from primer.tracking.tags import COUNTS
 
 MAX_NOTE = 5000  # characters: a page that is read, not scrolled
-COUNTS, NOTE = "primer.counts", "mlflow.note.content"
+NOTE = "mlflow.note.content"
 
 
 def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> SweepResult:
     """Write down how a sweep ended, see it into MLflow, and return what it came to."""
     folder, stop = sweep.folder, sweep.stop
     jobs = ledger.jobs_in(folder)
+    report = None if stop.received or not sweep.is_tracked else Report(folder, jobs)
     sweep.wait_for_jobs(is_hurried=stop.received is not None)
     found = results_of(jobs, results)
     statuses = [result.status if result else ledger.WAITING for result in found]
@@ -35,6 +38,8 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
     name = (first_record(folder) or {})["name"]
     view = _leave_view(sweep, name, jobs, found)
     _write_summary(folder, jobs, found, counts, view[0] if view else None)
+    if report:
+        report.wait()
     end = write_end(folder, ending, duration_s)
     is_shipped = sweep.finish(end, is_hurried=ending.status == "KILLED")
     return SweepResult(

@@ -13,6 +13,7 @@ from primer.result import RunResult
 from primer.summary import command_name, relative, where_to_look
 from primer.sweep import ledger
 from primer.sweep.plan import Job
+from primer.sweep.report import NAME as REPORT
 from primer.sweep.result import SweepResult
 from primer.sweep.sweep import best_of, objective
 from primer.tracking.journal import read
@@ -50,6 +51,10 @@ def show_sweep(result: SweepResult) -> None:
         console.print(f"run     {result.run_id}")
     console.print(f"folder  {where}", markup=False)
     first = next((job for job in result.jobs if job), None)
+    if (result.folder / REPORT).exists():
+        console.print(f"report  {where / REPORT}", markup=False)
+    if len(jobs) > 1:
+        console.print(f"compare {command_name()} compare {result.run_id or where}", markup=False)
     if result.run_id and first:
         console.print(f"look    {where_to_look(first)}", markup=False)
     if result.view:

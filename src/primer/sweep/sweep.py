@@ -177,6 +177,11 @@ class Sweep:
             if courier:
                 courier.add(job.folder)
 
+    @property
+    def is_tracked(self) -> bool:
+        """Whether it has a run of its own in MLflow."""
+        return self._shipment is not None
+
     def leave_view(self, name: str, params: list[str], metrics: list[str]) -> tuple[str, str] | None:
         """Leave a saved view of the jobs in MLflow; its experiment and its address, if it could be left."""
         run_id = self._shipment.run_id if self._shipment else None

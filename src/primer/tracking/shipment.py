@@ -24,6 +24,7 @@ ARTIFACTS = (
     "multirun.yaml",
     "sweep.csv",
     "sweep.md",
+    "report.html",
     "config.yaml",
     "environment.json",
     "uncommitted.patch",

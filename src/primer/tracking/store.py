@@ -74,6 +74,11 @@ class Store:
                 raise
             return str(found.experiment_id)
 
+    def find_experiment(self, name: str) -> str | None:
+        """The id of an experiment; None where there is none of that name."""
+        found = self.client.get_experiment_by_name(name)
+        return str(found.experiment_id) if found else None
+
     def newest_experiment(self) -> str:
         """The id of the experiment that was changed last."""
         (newest,) = self.client.search_experiments(max_results=1, order_by=["last_update_time DESC"])
@@ -100,14 +105,19 @@ class Store:
             ),
         )
 
-    def tags(self, run_id: str) -> dict[str, str] | None:
-        """The tags of a run; None where there is no such run."""
+    def run(self, run_id: str) -> Run | None:
+        """A run; None where there is none of that id."""
         try:
-            return dict(self.client.get_run(run_id).data.tags)
+            return self.client.get_run(run_id)
         except MlflowException as error:
             if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 return None
             raise
+
+    def tags(self, run_id: str) -> dict[str, str] | None:
+        """The tags of a run; None where there is no such run."""
+        run = self.run(run_id)
+        return dict(run.data.tags) if run else None
 
     def points(self, run_id: str) -> dict[tuple[str, int], float]:
         """Every point of a run: (metric, step) -> value."""

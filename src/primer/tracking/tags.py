@@ -7,6 +7,7 @@ CONFIG_HASH = "primer.config_hash"
 GROUP = "primer.group"  # everything but the seed
 SWEEP = "primer.sweep"  # the run of the sweep that it is a job of
 PARENT = "mlflow.parentRunId"  # the same, as MLflow nests runs
+COUNTS = "primer.counts"  # of a sweep: how its jobs ended
 PRUNED = "primer.pruned"  # a search stopped it, being hopeless
 DIRTY = "primer.git.dirty"
 PATCH = "primer.git.patch"  # digest of what is not committed

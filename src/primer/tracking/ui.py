@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from primer.errors import ConfigError
+from primer.direction import is_falling
+from primer.errors import UsageError
 from primer.redact import redacted_text
-from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
+from primer.tracking.trouble import asking
+from primer.tracking.uri import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 
-def serve(port: int) -> None:
-    """Become MLflow's server; it ends with Ctrl-C.
+NUM_BEST = 5  # chosen: runs whose curves can be told apart on one page
+
+
+def serve(port: int, sweep: str | None = None) -> None:
+    """Become MLflow's server; it ends with Ctrl-C. Prints what to open: of a sweep its saved view.
 
     Hosts are named one by one: MLflow's default list lets `10.evil.com` pass (measured, MLflow 3.17).
     """
     uri = tracking_uri(None)
     if uri.startswith("http"):
         print(f"$MLFLOW_TRACKING_URI is a server, which has the page: {redacted_text(uri)}")
+        for line in links(uri, redacted_text(uri), sweep) if sweep else []:
+            print(line)
         return
-    if uri.startswith(SQLITE) and not sqlite_path(uri).exists():
-        raise ConfigError(
-            f"no runs here yet: {sqlite_path(uri)} does not exist; train one with `primer train`"
-        )
-    page = "experiments"
-    if uri.startswith(SQLITE):  # MLflow's own first page is about traces, not about runs
-        from primer.tracking.store import Store
-
-        page = f"experiments/{Store(uri).newest_experiment()}/runs?workflowType=machine_learning"
-    print(f"http://127.0.0.1:{port}/#/{page} (Ctrl-C ends it)", flush=True)
+    for line in links(uri, f"http://127.0.0.1:{port}", sweep):
+        print(line)
+    print("Ctrl-C ends it", flush=True)
     hosts = f"localhost:{port},127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri]
     command += ["--host", "127.0.0.1", "--port", str(port), "--allowed-hosts", hosts, "--workers", "1"]
     # the seven job processes that MLflow starts otherwise outlive it, and serve nothing that primer uses
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, command)
+
+
+def links(uri: str, base: str, sweep: str | None) -> list[str]:
+    """What to open in MLflow's page at `base`: its own first page is about traces, not about runs.
+
+    Of a sweep, which is a run's id: its saved view, and the page that compares its best runs.
+    """
+    from primer.tracking.reading import jobs_of, open_existing
+    from primer.tracking.view import compare_link, key_of, view_link
+
+    with asking(uri):
+        store = open_existing(uri)
+        if sweep is None:
+            return [f"{base}/#/experiments/{store.newest_experiment()}/runs?workflowType=machine_learning"]
+        run = store.run(sweep)
+        jobs = jobs_of(store, run) if run else []
+    if run is None or not jobs:
+        raise UsageError(f"--sweep {sweep}: MLflow has no sweep of that id")
+    experiment_id = str(run.info.experiment_id)
+    best = [str(job.info.run_id) for job in sorted(jobs, key=_rank)[:NUM_BEST]]
+    return [
+        f"sweep    {view_link(base, experiment_id, key_of(sweep))}",
+        f"best {len(best):<3} {compare_link(base, experiment_id, best)}",
+    ]
+
+
+def _rank(job: Run) -> float:
+    name = job.data.params.get("monitor", "val/loss")
+    value = job.data.metrics.get(f"best/{name}", math.inf)
+    return float(value if is_falling(name) or value == math.inf else -value)

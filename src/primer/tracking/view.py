@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mlflow import MlflowClient
 
@@ -40,7 +41,7 @@ def save_view(
     and params as columns, and draws the losses averaged over seeds and a bar of the first metric. Saving it
     again replaces it. Where there are more columns than a tag holds, the last params are left out.
     """
-    key = hashlib.sha256(sweep.encode()).hexdigest()[:32]
+    key = key_of(sweep)
     columns = [f"metrics.`{metric}`" for metric in metrics] + [f"params.`{param}`" for param in params]
     value = _envelope(name, _state(sweep, columns, metrics[:1]))
     while columns and len(value) > MAX_TAG:
@@ -48,6 +49,23 @@ def save_view(
         value = _envelope(name, _state(sweep, columns, metrics[:1]))
     client.set_experiment_tag(experiment_id, f"{TAG}{key}", value)
     return key
+
+
+def key_of(sweep: str) -> str:
+    """What the view of a sweep is kept under."""
+    return hashlib.sha256(sweep.encode()).hexdigest()[:32]
+
+
+def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """The address of the page that compares runs.
+
+    >>> compare_link("http://127.0.0.1:5000", "1", ["ab"])
+    'http://127.0.0.1:5000/#/compare-runs?runs=%5B%22ab%22%5D&experiments=%5B%221%22%5D'
+    """
+    runs, experiments = (
+        quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id])
+    )
+    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
 
 
 def view_link(base: str, experiment_id: str, key: str) -> str:

@@ -1,0 +1,155 @@
+"""The curves of a report, drawn by Bokeh in the page: hover, hide, zoom, another axis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from primer.compare.comparison import Comparison
+from primer.compare.curves import AXES, bands, curve_names, curve_of, x_of
+from primer.compare.groups import Group
+from primer.compare.plot import COLOURS
+from primer.compare.scales import is_log
+
+MAX_LINES = 12  # chosen: of more, the best ones are in the page
+MAX_METRICS = 4  # chosen: the compared one and the losses come first
+DIGITS = 6  # that are kept of a number: more can't be seen, and fill the page
+NAMES = {"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}
+
+SWITCH_AXIS = """
+const axis = select.value;
+for (const source of sources) { source.data = {...source.data, x: source.data[axis]}; }
+for (const label of labels) { label.axis_label = names[axis]; }
+for (const range of ranges) { range.reset(); }
+"""
+
+
+def charts(found: Comparison) -> tuple[str, str]:
+    """The scripts and the body of the curves; empty where no run has a curve."""
+    from bokeh.embed import components
+    from bokeh.layouts import column
+    from bokeh.models import CustomJS, TabPanel, Tabs
+    from bokeh.models.widgets.inputs import Select
+    from bokeh.resources import Resources
+
+    metrics = _metrics(found)
+    sources: list[Any] = []
+    panels = [
+        TabPanel(
+            child=_chart(found, metric, with_log, sources), title=f"{metric}{', log' if with_log else ''}"
+        )
+        for metric in metrics
+        for with_log in (False, True)
+        if not with_log or _has_log(found, metric)
+    ]
+    if not panels:
+        return "", "<p>No run has a curve.</p>"
+    options: list[Any] = [(axis, NAMES[axis]) for axis in AXES]
+    select = Select(title="over", value="steps", options=options, width=160)
+    figures: list[Any] = [panel.child for panel in panels]
+    select.js_on_change(
+        "value",
+        CustomJS(
+            args={
+                "select": select,
+                "sources": sources,
+                "labels": [figure.xaxis[0] for figure in figures],
+                "ranges": [figure.x_range for figure in figures],
+                "names": NAMES,
+            },
+            code=SWITCH_AXIS,
+        ),
+    )
+    first = next((index for index, panel in enumerate(panels) if panel.title == _first(found, metrics[0])), 0)
+    script, body = components(
+        column(
+            select, Tabs(tabs=panels, active=first, sizing_mode="stretch_width"), sizing_mode="stretch_width"
+        )
+    )
+    resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"])
+    return resources.render(), f"{body}\n{script}"
+
+
+def _metrics(found: Comparison) -> list[str]:
+    names = curve_names(found.groups)
+    mine = curve_of(found.metric)
+    return [*([mine] if mine in names else []), *(name for name in names if name != mine)][:MAX_METRICS]
+
+
+def _first(found: Comparison, metric: str) -> str:
+    means = [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
+    return f"{metric}, log" if means and is_log(means) else metric
+
+
+def _has_log(found: Comparison, metric: str) -> bool:
+    means = [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
+    return metric.endswith("loss") and bool(means) and is_log(means, "log")
+
+
+def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -> Any:
+    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.plotting import figure
+
+    chart = figure(
+        height=380,
+        sizing_mode="stretch_width",
+        x_axis_label=NAMES["steps"],
+        y_axis_label=metric,
+        y_axis_type="log" if with_log else "linear",
+        tools="pan,box_zoom,wheel_zoom,reset,save",
+        active_drag="box_zoom",
+        output_backend="canvas",
+    )
+    chart.toolbar.logo = None  # its link leads out of the page
+    lines: list[Any] = []
+    for index, group in enumerate(found.groups[:MAX_LINES]):
+        band = next(iter(bands([group], metric)), None)
+        if band is None:
+            continue
+        low = np.maximum(band.low, band.mean / 10) if with_log else band.low
+        columns: dict[str, Any] = {"mean": _short(band.mean), "low": _short(low), "high": _short(band.high)}
+        columns |= _on_axes(group, metric, band.x)
+        source = ColumnDataSource(columns | {"x": columns["steps"]})
+        sources.append(source)
+        colour = COLOURS[index % len(COLOURS)]
+        label = f"{group.label} (n={band.n})"
+        dash = "solid" if index < len(COLOURS) else "dashed"
+        chart.varea(x="x", y1="low", y2="high", source=source, color=colour, alpha=0.15, legend_label=label)
+        line = chart.line(
+            x="x",
+            y="mean",
+            source=source,
+            color=colour,
+            line_width=2,
+            legend_label=label,
+            line_dash=dash,
+            name=group.label,
+        )
+        lines.append(line)
+    tips = [
+        ("", "$name"),
+        ("step", "@steps"),
+        (metric, "@mean{0.00000}"),
+        ("band", "@low{0.0000} to @high{0.0000}"),
+    ]
+    chart.add_tools(HoverTool(renderers=lines, tooltips=tips))
+    if chart.legend:
+        chart.legend.click_policy = "hide"
+        chart.add_layout(chart.legend[0], "right")
+    return chart
+
+
+def _on_axes(group: Group, metric: str, grid: np.ndarray) -> dict[str, list[float]]:
+    """Where the points of a grid of steps lie on each axis, in the mean over runs."""
+    curves = [(run, run.curves[metric]) for run in group.runs if metric in run.curves]
+    return {
+        axis: _short(
+            np.mean([np.interp(grid, curve.steps, x_of(run, curve, axis)) for run, curve in curves], axis=0)
+        )
+        for axis in AXES
+    }
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values]

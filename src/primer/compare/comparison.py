@@ -1,0 +1,274 @@
+"""Runs grouped by what was switched, with a verdict."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primer.compare import fair
+from primer.compare.curves import AXES, bands, curve_of
+from primer.compare.groups import Group, groups_of, without_repeats
+from primer.compare.runs import TrackedRun
+from primer.compare.settings import check_keys, differing, label_of, value_of
+from primer.compare.verdict import DIFFERS, SAME, TOO_FEW, Verdict, judge
+from primer.errors import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL_PAIRS = 5  # chosen: of more settings each is compared with the best one, or the baseline
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs, grouped by the keys `by`, compared by `metric`.
+
+    `groups` are ordered best first; `verdicts` are of each pair of them, or of each with the baseline, or
+    with the best where there are more than five; `notes` say what to know before believing it; `differing`
+    are the keys of which the runs have several values, seeds apart.
+    """
+
+    metric: str
+    by: tuple[str, ...]
+    groups: tuple[Group, ...]
+    verdicts: tuple[Verdict, ...]
+    differing: tuple[str, ...]
+    notes: tuple[str, ...]
+    runs: tuple[TrackedRun, ...]
+    asked: str  # the command that makes it again
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in a sentence."""
+        return _sentence(self)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a setting: n, mean, sd, 95% interval, best, seconds, how the runs ended."""
+        import pandas as pd
+
+        rows = [
+            group.values
+            | {"n": group.n, "mean": group.mean, "sd": group.sd}
+            | {"low": group.interval[0], "high": group.interval[1]}
+            | {"best": group.best.metrics[self.metric] if group.best else math.nan}
+            | {"duration_s": group.duration_s, "statuses": told(group.counts)}
+            for group in self.groups
+        ]
+        return pd.DataFrame(rows, index=pd.Index([group.label for group in self.groups], name="setting"))
+
+    @cached_property
+    def verdict_table(self) -> pd.DataFrame:
+        """One row a verdict: the fields of `Verdict`, and its sentence."""
+        import pandas as pd
+
+        rows = [
+            vars(verdict)
+            | {"low": verdict.interval[0], "high": verdict.interval[1], "n": verdict.n[0]}
+            | {"num_other": verdict.n[1], "sentence": verdict.sentence()}
+            for verdict in self.verdicts
+        ]
+        return pd.DataFrame(rows).drop(columns="interval", errors="ignore")
+
+    @cached_property
+    def run_table(self) -> pd.DataFrame:
+        """One row a run: setting, seed, status, the metric, seconds, run id, folder, all that differs."""
+        import pandas as pd
+
+        rows: list[dict[str, object]] = [
+            {"name": run.name, "seed": value_of(run, "seed"), "status": run.status}
+            | {key: value_of(run, key) for key in dict.fromkeys((*self.by, *self.differing))}
+            | {self.metric: run.metrics.get(self.metric, math.nan), "duration_s": run.duration_s}
+            | {"run_id": run.run_id, "folder": str(run.folder or "")}
+            for run in self.runs
+        ]
+        return pd.DataFrame(rows)
+
+    def curves(self, metric: str | None = None, *, over: str = "steps", smooth: float = 0.0) -> pd.DataFrame:
+        """Mean and band over the runs of each setting, in long form: setting, x, mean, low, high, n.
+
+        `metric` is the compared one's curve unless said; `over` steps, samples or seconds.
+        """
+        import pandas as pd
+
+        if over not in AXES:
+            raise UsageError(f"over={over}: expected one of {', '.join(AXES)}")
+        frames = [
+            pd.DataFrame(
+                {"setting": one.label, "x": one.x, "mean": one.mean, "low": one.low, "high": one.high}
+            ).assign(n=one.n)
+            for one in bands(self.groups, metric or curve_of(self.metric), over=over, smooth=smooth)
+        ]
+        columns = ["setting", "x", "mean", "low", "high", "n"]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+
+    def plot(
+        self, path: str | Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
+    ) -> None:
+        """Draw it, into a PNG, SVG or PDF file."""
+        from primer.compare.plot import plot
+
+        plot(self, Path(path), over=over, smooth=smooth, scale=scale)
+
+    def write_report(self, path: str | Path) -> None:
+        """Write it as one page, readable offline."""
+        from primer.compare.report import write_report
+
+        write_report(self, Path(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """It as plain data, for JSON: a number that there is not is None."""
+        return {
+            "sentence": self.sentence,
+            "metric": self.metric,
+            "by": list(self.by),
+            "notes": list(self.notes),
+            "settings": _records(self.table.reset_index()),
+            "verdicts": _records(self.verdict_table),
+            "runs": _records(self.run_table),
+        }
+
+    def __repr__(self) -> str:
+        return f"Comparison of {len(self.runs)} runs by {', '.join(self.by) or 'nothing'}: {self.sentence}"
+
+
+def compare_runs(
+    runs: Sequence[TrackedRun],
+    *,
+    by: Sequence[str] = (),
+    metric: str | None = None,
+    baseline: str | None = None,
+    allow: Sequence[str] = (),
+    asked: str = "primer compare",
+) -> Comparison:
+    """Compare runs that were found."""
+    kept = without_repeats(runs)
+    notes = []
+    if len(kept) < len(runs):
+        notes.append(f"{len(runs) - len(kept)} of {len(runs)} runs repeat others, and are left out")
+    if by:
+        check_keys(by, kept, "--by")
+    keys = differing(kept)
+    chosen = metric or _metric_of(kept)
+    _check_metric(chosen, kept)
+    notes += fair.check(kept, chosen, allow) + [f"other code: {line}" for line in fair.code_differences(kept)]
+    groups = groups_of(kept, tuple(by) or keys, chosen)
+    rest = [key for key in keys if by and key not in by]
+    if rest:
+        notes.append(f"averaged over what else differs: {', '.join(rest)}")
+    lost = sum(run.status == "FINISHED" for run in kept) - sum(group.n for group in groups)
+    if lost:
+        notes.append(f"{lost} finished runs have no finite {chosen}, and are left out")
+    return Comparison(
+        metric=chosen,
+        by=tuple(by) or tuple(keys),
+        groups=tuple(groups),
+        verdicts=tuple(_verdicts(groups, baseline)),
+        differing=tuple(keys),
+        notes=tuple(notes),
+        runs=tuple(kept),
+        asked=asked,
+    )
+
+
+def _metric_of(runs: Sequence[TrackedRun]) -> str:
+    """The best of what the runs watched, else the last training loss."""
+    watched = {run.params.get("monitor", "val/loss") for run in runs}
+    for key in (*(f"best/{name}" for name in sorted(watched)), "final/train/loss"):
+        if len(watched) == 1 and any(key in run.metrics for run in runs):
+            return key
+    return "final/train/loss"
+
+
+def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:
+    known = sorted({key for run in runs for key in run.metrics})
+    if metric not in known:
+        has = f"they have {', '.join(known)}" if known else "they have none"
+        raise UsageError(f"--metric {metric}: no run has it; {has}")
+
+
+def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
+    first = _baseline(groups, baseline) if baseline else None
+    if first is not None:
+        pairs = [(first, group) for group in groups if group is not first]
+        num = len(pairs)
+    else:
+        num = math.comb(len(groups), 2)  # whoever is best was found by looking at all
+        is_many = len(groups) > ALL_PAIRS
+        pairs = (
+            [(groups[0], group) for group in groups[1:]]
+            if is_many
+            else list(itertools.combinations(groups, 2))
+        )
+    return [judge(one, other, max(1, num)) for one, other in pairs]
+
+
+def _baseline(groups: Sequence[Group], words: str) -> Group:
+    wanted = dict(part.partition("=")[::2] for part in words.split(","))
+    found = [
+        group for group in groups if all(group.values.get(key) == value for key, value in wanted.items())
+    ]
+    if len(found) != 1:
+        known = ", ".join(label_of(group.values) for group in groups[:8])
+        count = "no setting" if not found else f"{len(found)} settings"
+        raise UsageError(f"--baseline {words}: is {count}; expected KEY=VALUE of one of: {known}")
+    return found[0]
+
+
+def _sentence(found: Comparison) -> str:
+    if not found.verdicts:
+        group = found.groups[0]
+        return f"one setting, {group.label}: {found.metric} {group.mean:.4g} in the mean of {group.n} runs"
+    if len(found.verdicts) == 1:
+        return found.verdicts[0].sentence()
+    best = found.groups[0].label
+    mine = [verdict for verdict in found.verdicts if best in (verdict.baseline, verdict.other)]
+    if len(mine) < len(found.verdicts) or found.verdicts[0].baseline == best:
+        beaten = sum(verdict.kind == DIFFERS and verdict.better == best for verdict in mine)
+        level = [verdict for verdict in mine if verdict.kind != DIFFERS]
+        words = [f"{best} is best, and better than {beaten} of the {len(mine)} others"]
+        words += [f"the same as {_other(one, best)}" for one in level if one.kind == SAME]
+        unseen = [_other(one, best) for one in level if one.kind not in (SAME, TOO_FEW)]
+        few = sum(one.kind == TOO_FEW for one in level)
+        if unseen:
+            words.append(f"no difference seen to {', '.join(unseen[:3])}{' and others' * (len(unseen) > 3)}")
+        return "; ".join([*words, *([f"too few runs to tell of {few}"] if few else [])])
+    kinds = Counter(verdict.kind for verdict in found.verdicts)
+    base = found.verdicts[0].baseline
+    better = [v.other for v in found.verdicts if v.kind == DIFFERS and v.better == v.other]
+    told_better = f"{', '.join(better)} better than {base}" if better else f"none better than {base}"
+    rest = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return f"{told_better} ({rest})"
+
+
+def _other(verdict: Verdict, label: str) -> str:
+    return verdict.other if verdict.baseline == label else verdict.baseline
+
+
+def told(counts: dict[str, int]) -> str:
+    """How runs ended.
+
+    >>> told({"FINISHED": 9, "FAILED": 1})
+    '9 FINISHED, 1 FAILED'
+    """
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            str(key): None if isinstance(value, float) and not math.isfinite(value) else _plain(value)
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,96 @@
+"""What can't be compared, and what should be known of those that can."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from primer.compare.runs import TrackedRun
+from primer.compare.settings import value_of
+from primer.errors import UsageError
+
+ALLOWED = ("data", "metric", "unfinished")
+MAX_NAMED = 3
+
+
+def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> list[str]:
+    """What is wrong with a comparison, as lines; raises UsageError for what is not allowed.
+
+    `allow` holds "data" (trained on other data), "metric" (the metric is another quantity), "unfinished"
+    (some runs are not finished: they are left out).
+    """
+    problems = {
+        kind: line
+        for kind, line in (
+            ("data", _data(runs)),
+            ("metric", _metric(runs, metric)),
+            ("unfinished", _unfinished(runs)),
+        )
+        if line
+    }
+    for kind, line in problems.items():
+        if kind not in allow:
+            raise UsageError(f"can't be compared: {line}; --allow {kind} compares them all the same")
+    return list(problems.values())
+
+
+def _data(runs: Sequence[TrackedRun]) -> str | None:
+    digests = {run.digest: run for run in runs if run.digest}
+    if len(digests) < 2:
+        return None
+    some = [f"{value_of(run, 'data')} {digest} ({run.name})" for digest, run in digests.items()]
+    return f"data: they trained on {len(digests)} data sets: {_few(some)}"
+
+
+def _metric(runs: Sequence[TrackedRun], metric: str) -> str | None:
+    if not metric.endswith("loss"):
+        return None
+    keys = sorted({key for run in runs for key in run.params if key.partition(".")[0] == "criterion"})
+    found = {
+        " ".join(dict.fromkeys(value_of(run, key) for key in keys)): run
+        for run in runs
+        if run.digest or "criterion" in run.params  # a run that never read its data does not know it
+    }
+    if len(found) < 2:
+        return None
+    some = [f"{words} ({run.name})" for words, run in found.items()]
+    return f"criterion: {metric} is {len(found)} different quantities: {_few(some)}"
+
+
+def _unfinished(runs: Sequence[TrackedRun]) -> str | None:
+    found = [f"{run.name} {run.status}" for run in runs if run.status != "FINISHED"]
+    if not found:
+        return None
+    verb = "is" if len(found) == 1 else "are"
+    return f"status: {len(found)} of {len(runs)} runs {verb} not finished: {_few(found)}"
+
+
+def _few(words: Sequence[str]) -> str:
+    more = len(words) - MAX_NAMED
+    return ", ".join(words[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def code_differences(runs: Sequence[TrackedRun]) -> list[str]:
+    """Where runs were made with other code: packages, Python, primer's commit, a line each."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, version in _versions(run).items():
+            found.setdefault(name, {})[version] = None
+    return [
+        f"{name}: {' and '.join(versions)}" for name, versions in sorted(found.items()) if len(versions) > 1
+    ]
+
+
+def _versions(run: TrackedRun) -> dict[str, str]:
+    versions = {
+        key.removeprefix("mlflow.source."): run.tags[key][:10]
+        for key in ("mlflow.source.git.commit", "primer.git.patch")
+        if key in run.tags
+    }
+    if run.folder:
+        try:
+            facts = json.loads((run.folder / "environment.json").read_text())
+            versions |= {"python": str(facts.get("python"))} | dict(facts.get("packages", {}))
+        except (OSError, ValueError, AttributeError):
+            pass
+    return versions

@@ -1,0 +1,117 @@
+"""`primer show RUN`: one run on one screen."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from rich.text import Text
+
+from primer.compare.asked import run_called
+from primer.compare.listing import COLOURS, age, status_of
+from primer.compare.runs import TrackedRun
+from primer.config import compose, flat
+from primer.console import result_console
+from primer.errors import PrimerError
+from primer.folder import is_sweep, read_config
+from primer.summary import command_name, metrics_table, relative, terminal_curve
+from primer.tracking.tags import ERROR, NONFINITE, SWEEP, VERIFICATION, WARNING
+
+TOLD = (ERROR, NONFINITE, WARNING)
+SWITCHES = ("data", "net", "activation", "optimizer", "scheduler", "accelerator")
+
+
+def show_run(name: str) -> None:
+    """Print a run: what was switched, what came of it, its files, and what can be done with it."""
+    run = run_called(name)
+    console = result_console()
+    curve = run.curves.get("train/loss")
+    if curve and len(curve.steps) > 1 and sys.stdout.isatty():
+        console.print(Text.from_ansi(terminal_curve((curve.steps.tolist(), curve.values.tolist()))))
+    status = status_of(run)
+    console.print(Text(run.name, style="bold"), Text(status, style=COLOURS.get(status, "")), end=" ")
+    console.print(f"in {run.duration_s:.1f} s, begun {age(time.time() - run.started_at)} ago")
+    table = metrics_table(run.metrics)
+    if table.row_count:
+        console.print(table)
+    facts = _facts(run)
+    width = max(len(what) for what, _ in facts)
+    for what, line in facts:
+        console.print(f"{what:<{width}} {line}", markup=False)
+
+
+def _facts(run: TrackedRun) -> list[tuple[str, str]]:
+    facts = [("switched", " ".join(switched(run)) or "nothing: all is as by default")] if run.params else []
+    facts += [(key.removeprefix("primer."), run.tags[key]) for key in TOLD if key in run.tags]
+    facts += [
+        (key.removeprefix("primer."), value)
+        for key, value in run.tags.items()
+        if key.startswith(VERIFICATION)
+    ]
+    if run.digest:
+        facts.append(("data", f"digest {run.digest}"))
+    facts += [("run", run.run_id)] if run.run_id else []
+    facts += [("sweep", run.tags[SWEEP])] if SWEEP in run.tags else []
+    if run.folder:
+        names = (path.name for path in run.folder.iterdir())
+        files = sorted(name for name in names if not name.startswith(".") and not name.isdigit())
+        facts += [("folder", str(relative(run.folder))), ("files", " ".join(files))]
+    return facts + _commands(run)
+
+
+def _commands(run: TrackedRun) -> list[tuple[str, str]]:
+    name, primer = run.run_id or (str(relative(run.folder)) if run.folder else run.name), command_name()
+    if run.folder and is_sweep(run.folder):
+        words = {"go on": "resume", "compare": "compare", "jobs": "runs"}
+        return [(what, f"{primer} {word} {name}") for what, word in words.items()]
+    found = [("repeat", f"{primer} reproduce {name}")]
+    if run.folder:
+        found.insert(0, ("go on", f"{primer} resume {name} max_epochs=..."))
+    if SWEEP in run.tags:
+        found.append(("compare", f"{primer} compare {run.tags[SWEEP]}"))
+    return found
+
+
+def switched(run: TrackedRun) -> list[str]:
+    """What to type for this run: the options and keys that are not as by default.
+
+    Of an option that is not primer's own all of its keys are told, for its defaults are not known here.
+    """
+    standard = _params([])
+    options = [f"{group}={run.params[group]}" for group in SWITCHES if group in run.params]
+    options += _criterion(run)
+    told = [
+        word for word in options if standard.get(word.partition("=")[0]) not in (None, word.partition("=")[2])
+    ]
+    defaults = _params(told) or standard
+    keys = [
+        f"{key}={value}"
+        for key, value in run.params.items()
+        if key not in (*SWITCHES, "criterion")
+        and defaults.get(key) not in (value, None)
+        and not _follows(key, value, run)
+    ]
+    return [*told, *keys]
+
+
+def _criterion(run: TrackedRun) -> list[str]:
+    """What was asked for, which only the folder knows: what was found to fit the data is among the params."""
+    if not run.folder or is_sweep(run.folder):
+        return []
+    return [f"criterion={read_config(run.folder)['switches']['criterion']}"]
+
+
+def _follows(key: str, value: str, run: TrackedRun) -> bool:
+    """Whether it is a seed that is the run's seed by default."""
+    return key.endswith(".seed") and value == run.params.get("seed")
+
+
+def _params(overrides: list[str]) -> dict[str, str]:
+    try:
+        config = compose(overrides)
+    except PrimerError:  # options of somebody's own
+        return {}
+    return {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in flat(config).items()
+    }

@@ -1,0 +1,199 @@
+"""A comparison as a picture: curves with bands; of numbers that were switched also what they led to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from primer.compare.comparison import Comparison
+from primer.compare.curves import Band, bands, curve_of
+from primer.compare.groups import Group
+from primer.compare.scales import is_log, is_log_key
+from primer.compare.settings import label_of, number_of, numeric_keys
+from primer.errors import UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+MAX_LINES = 8  # chosen: as many colours as can be told apart; the best ones
+MAX_PANELS = 9
+MAX_CELLS = 100  # of a heat map, in which numbers can be read
+# Okabe and Ito's colours, which colour-blind people tell apart: https://jfly.uni-koeln.de/color
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+PANEL = 5.2, 3.6  # inches
+
+
+def plot(
+    found: Comparison, path: Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
+) -> None:
+    """Draw a comparison into a file; raises UsageError where it can't be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    check_name(path)
+    figure = figure_of(found, over=over, smooth=smooth, scale=scale)
+    FigureCanvasAgg(figure)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def check_name(path: Path) -> None:
+    """Raise UsageError for a file that no picture can be written to."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path}: expected a file that ends in {', '.join(FORMATS)}")
+
+
+def figure_of(found: Comparison, *, over: str, smooth: float, scale: str) -> Figure:
+    """What of it says most: a heat map, a line over a number, small multiples, or curves."""
+    numeric = numeric_keys(found.by, [group.values for group in found.groups])
+    if len(numeric) >= 2:
+        return _heat_map(found, numeric[0], numeric[1])
+    if numeric:
+        return _line_and_curves(found, numeric[0], over, smooth, scale)
+    return _multiples(found, over, smooth, scale)
+
+
+def _figure(num_panels: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    num_columns = min(num_panels, 3)
+    num_rows = -(-num_panels // num_columns)
+    figure = Figure(figsize=(PANEL[0] * num_columns, PANEL[1] * num_rows), layout="constrained")
+    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    for one in axes.flat:
+        one.grid(alpha=0.3)
+        one.spines[["top", "right"]].set_visible(False)
+    for one in axes.flat[num_panels:]:
+        one.set_axis_off()
+    return figure, list(axes.flat[:num_panels])
+
+
+def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figure:
+    """A panel for each value of the first of two switches, a line for each of the others."""
+    first, *rest = found.by or ("",)
+    values = list(dict.fromkeys(group.values[first] for group in found.groups)) if rest else [""]
+    values = values[:MAX_PANELS]
+    figure, panels = _figure(len(values))
+    labels = list(dict.fromkeys(_label(group, rest or found.by) for group in found.groups))
+    limits = []
+    for axes, value in zip(panels, values, strict=True):
+        groups = [group for group in found.groups if not rest or group.values[first] == value]
+        limits.append(_draw_curves(axes, found, groups, rest or found.by, labels, over, smooth, scale))
+        if rest:
+            axes.set_title(label_of({first: value}), fontsize=10)
+    if rest and scale == "auto" and any(limits):
+        for axes in panels:
+            axes.set_yscale("log")
+    for axes in panels[1:]:
+        axes.sharey(panels[0])
+    _name_what_is_left(figure, found, MAX_LINES * len(values))
+    return figure
+
+
+def _label(group: Group, keys: Sequence[str]) -> str:
+    return label_of({key: group.values[key] for key in keys})
+
+
+def _draw_curves(
+    axes: Axes,
+    found: Comparison,
+    groups: Sequence[Group],
+    keys: Sequence[str],
+    labels: Sequence[str],
+    over: str,
+    smooth: float,
+    scale: str,
+) -> bool:
+    """Mean and band of the best groups; whether on a log scale."""
+    metric = curve_of(found.metric)
+    lines: list[tuple[Group, Band]] = []
+    for group in groups[:MAX_LINES]:
+        lines += [(group, band) for band in bands([group], metric, over=over, smooth=smooth)]
+    with_log = is_log([line.mean for _, line in lines], scale)
+    for group, line in lines:
+        colour = COLOURS[labels.index(_label(group, keys)) % len(COLOURS)]
+        axes.plot(line.x, line.mean, color=colour, linewidth=1.6, label=f"{_label(group, keys)} (n={line.n})")
+        low = (
+            np.maximum(line.low, line.mean / 10) if with_log else line.low
+        )  # a band down to 0 has no end there
+        axes.fill_between(line.x, low, line.high, color=colour, alpha=0.18, linewidth=0)
+    if with_log:
+        axes.set_yscale("log")
+    axes.set_xlabel({"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}[over])
+    axes.set_ylabel(
+        f"{metric}, mean and standard deviation" if any(line.n > 1 for _, line in lines) else metric
+    )
+    if lines:
+        axes.legend(frameon=False, fontsize=8)
+    return with_log
+
+
+def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scale: str) -> Figure:
+    """The metric over a number, a line for each of the other settings; beside it the best ones' curves."""
+    figure, (left, right) = _figure(2)
+    rest = [other for other in found.by if other != key]
+    for index, label in enumerate(dict.fromkeys(_label(group, rest) for group in found.groups)):
+        groups = [group for group in found.groups if _label(group, rest) == label and group.n]
+        groups.sort(key=lambda group: number_of(group.values[key]) or 0.0)
+        numbers = [number_of(group.values[key]) or 0.0 for group in groups]
+        spread = [0.0 if np.isnan(group.sd) else group.sd for group in groups]
+        left.errorbar(
+            numbers,
+            [group.mean for group in groups],
+            yerr=spread,
+            marker="o",
+            capsize=3,
+            color=COLOURS[index % len(COLOURS)],
+            label=label if rest else None,
+        )
+    all_numbers = [number_of(group.values[key]) or 0.0 for group in found.groups]
+    if is_log_key(key, all_numbers):
+        left.set_xscale("log")
+    if is_log([np.array([group.mean for group in found.groups])], scale):
+        left.set_yscale("log")
+    left.set_xlabel(key)
+    left.set_ylabel(f"{found.metric}, mean and standard deviation")
+    if rest:
+        left.legend(frameon=False, fontsize=8)
+    labels = [group.label for group in found.groups]
+    _draw_curves(right, found, found.groups, found.by, labels, over, smooth, scale)
+    _name_what_is_left(figure, found, MAX_LINES)
+    return figure
+
+
+def _heat_map(found: Comparison, x_key: str, y_key: str) -> Figure:
+    """The mean of the metric over two numbers; of further settings the best."""
+    figure, (axes,) = _figure(1)
+    axes.grid(visible=False)
+    columns, rows = (
+        sorted({number_of(group.values[key]) or 0.0 for group in found.groups}) for key in (x_key, y_key)
+    )
+    cells = np.full((len(rows), len(columns)), np.nan)
+    for group in reversed(found.groups):  # the best one last
+        row, column = (number_of(group.values[key]) or 0.0 for key in (y_key, x_key))
+        cells[rows.index(row), columns.index(column)] = group.mean
+    with_log = is_log([cells])
+    image = axes.imshow(
+        cells, origin="lower", aspect="auto", cmap="viridis_r", norm="log" if with_log else None
+    )
+    for (row, column), value in np.ndenumerate(cells):
+        if not np.isnan(value) and cells.size <= MAX_CELLS:
+            shade = "white" if float(np.asarray(image.norm(np.array([value])))[0]) > 0.55 else "black"
+            axes.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8, color=shade)
+    axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+    axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
+    axes.set_xlabel(x_key)
+    axes.set_ylabel(y_key)
+    figure.colorbar(image, label=f"{found.metric}, mean")
+    return figure
+
+
+def _name_what_is_left(figure: Figure, found: Comparison, num_drawn: int) -> None:
+    if len(found.groups) > num_drawn:
+        figure.suptitle(f"the best {num_drawn} of {len(found.groups)} settings", fontsize=10)

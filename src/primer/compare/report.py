@@ -1,0 +1,118 @@
+"""A comparison as one page that holds all it needs: no request leaves the machine of who reads it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+
+from primer.compare.charts import charts
+from primer.compare.comparison import Comparison, told
+from primer.compare.runs import TrackedRun
+from primer.compare.settings import value_of
+from primer.errors import UsageError
+from primer.files import write_atomically
+
+MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
+
+
+def write_report(found: Comparison, path: Path) -> None:
+    """Write the page; raises UsageError where it can't be written."""
+    text = page_of(found)
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def page_of(found: Comparison) -> str:
+    """The page, as text; whatever runs are called, it is shown as it is and never obeyed."""
+    place = Environment(loader=PackageLoader("primer.compare", "."), autoescape=True)
+    scripts, curves = charts(found)
+    return place.get_template("report.html.jinja").render(
+        title=f"{', '.join(found.by) or 'runs'} by {found.metric}",
+        made_at=time.strftime("%Y-%m-%d %H:%M"),
+        found=found,
+        scripts=scripts,
+        curves=curves,
+        settings=[_setting(found, index) for index in range(min(MAX_ROWS, len(found.groups)))],
+        num_hidden=max(0, len(found.groups) - MAX_ROWS),
+        verdicts=found.verdicts[:MAX_ROWS],
+        num_comparisons=round(0.05 / (1 - found.verdicts[0].level)) if found.verdicts else 0,
+        differing=[
+            _differing(found, group.runs[0], group.label) for group in found.groups[:MAX_ROWS] if group.n
+        ],
+        shared=_shared(found),
+        runs=[_run(found, run) for run in found.runs],
+        environment=_environment(found.runs),
+        repeat=_repeat(found),
+    )
+
+
+def _setting(found: Comparison, index: int) -> dict[str, Any]:
+    group = found.groups[index]
+    low, high = group.interval
+    return {
+        "label": group.label,
+        "n": group.n,
+        "mean": _number(group.mean),
+        "sd": _number(group.sd),
+        "interval": "" if math.isnan(low) else f"{low:.4g} to {high:.4g}",
+        "best": _number(group.best.metrics[found.metric]) if group.best else "",
+        "seconds": f"{group.duration_s:.1f}" if group.n else "",
+        "runs": told(group.counts),
+    }
+
+
+def _differing(found: Comparison, run: TrackedRun, label: str) -> dict[str, Any]:
+    return {"label": label, "cells": [value_of(run, key) for key in found.differing]}
+
+
+def _shared(found: Comparison) -> list[tuple[str, str]]:
+    """The params that all runs have the same value of."""
+    first, *others = found.runs
+    return [
+        (key, value)
+        for key, value in first.params.items()
+        if all(run.params.get(key) == value for run in others)
+    ]
+
+
+def _run(found: Comparison, run: TrackedRun) -> dict[str, Any]:
+    value = run.metrics.get(found.metric, math.nan)
+    return {
+        "name": run.name,
+        "status": run.status,
+        "value": _number(value),
+        "seconds": f"{run.duration_s:.1f}",
+        "id": run.run_id or str(run.folder),
+    }
+
+
+def _environment(runs: Sequence[TrackedRun]) -> list[tuple[str, str]]:
+    """Packages and machine of the first run; others that differ are among the notes."""
+    if not runs[0].folder:
+        return []
+    try:
+        facts = json.loads((runs[0].folder / "environment.json").read_text())
+    except (OSError, ValueError):
+        return []
+    flat = {key: value for key, value in facts.items() if not isinstance(value, dict | list)}
+    return [(key, str(value)) for key, value in (flat | dict(facts.get("packages", {}))).items()]
+
+
+def _repeat(found: Comparison) -> list[str]:
+    lines = [f"{found.asked} --html report.html"]
+    best = found.groups[0].best
+    if best:
+        lines.append(f"primer reproduce {best.run_id or best.folder}    # the best run: {best.name}")
+    return lines
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"

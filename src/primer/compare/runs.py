@@ -1,0 +1,186 @@
+"""What a run was: its params, metrics and curves, from its folder or from an MLflow store."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from primer.errors import UsageError
+from primer.tracking.facts import host
+from primer.tracking.journal import NAME as JOURNAL
+from primer.tracking.journal import Record, read
+from primer.tracking.shipment import id_of
+from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED
+
+if TYPE_CHECKING:
+    from primer.tracking.reading import StoredRun
+    from primer.tracking.store import Store
+
+ENDS = ("final/", "best/", "test/")  # metrics of one point
+OUTCOMES = ("FINISHED", "PRUNED", "FAILED", "KILLED", "RUNNING")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A metric of a run: `steps`, `values` and `times` (s since 1970), each of shape (points,)."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, steps: list[int], values: list[float], times_ms: list[int]) -> Curve:
+        """In the order of the steps; of a step that was recorded twice the later value."""
+        order = np.argsort(np.array(steps), kind="stable")
+        sorted_steps = np.array(steps, dtype=np.int64)[order]
+        is_last = np.append(sorted_steps[1:] != sorted_steps[:-1], True) if len(steps) else np.zeros(0, bool)
+        return cls(
+            sorted_steps[is_last],
+            np.array(values, dtype=np.float64)[order][is_last],
+            np.array(times_ms, dtype=np.float64)[order][is_last] / 1000,
+        )
+
+    def is_equal(self, other: Curve) -> bool:
+        """Whether both have the same steps and, to the last bit, the same values."""
+        return np.array_equal(self.steps, other.steps) and np.array_equal(
+            self.values, other.values, equal_nan=True
+        )
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run, however it is kept. `status` is one of OUTCOMES; `digest` that of its data."""
+
+    run_id: str | None
+    name: str
+    status: str
+    started_at: float  # s since 1970
+    duration_s: float
+    params: dict[str, str]
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    digest: str | None
+    num_rows: int | None  # to train on
+    folder: Path | None
+    read_curves: Callable[[], dict[str, Curve]] = field(repr=False)
+
+    @cached_property
+    def curves(self) -> dict[str, Curve]:
+        """Its metrics of more than one point, and those at its end."""
+        return self.read_curves()
+
+    @property
+    def identity(self) -> str:
+        """Equal for two runs that asked for the same computation."""
+        return self.tags.get(CONFIG_HASH) or json.dumps(self.params, sort_keys=True)
+
+    def samples_at(self, steps: np.ndarray) -> np.ndarray:
+        """How many samples it had trained on after each of the steps; an epoch's last batch is short."""
+        batch = int(self.params.get("batch_size", 1)) * int(self.params.get("accumulate_grad_batches", 1))
+        if not self.num_rows:
+            return steps * batch
+        num_steps = math.ceil(self.num_rows / batch)  # of an epoch
+        rest = np.minimum(self.num_rows, steps % num_steps * batch)
+        return np.asarray(steps // num_steps * self.num_rows + rest)
+
+
+def run_in(folder: Path) -> TrackedRun:
+    """The run of a folder, from its journal; raises UsageError where that is damaged."""
+    records = read(folder)
+    if not records or records[0]["kind"] != "run":
+        raise UsageError(f"{folder}: its {JOURNAL} does not begin with a run")
+    begun = [record for record in records if record["kind"] in ("run", "resume")]
+    data = next((record for record in reversed(records) if record["kind"] == "data"), None)
+    tags: dict[str, str] = {}
+    for record in records:
+        tags |= record["tags"] if record["kind"] in ("run", "resume", "tags") else {}
+    params = {key: _text(value) for record in begun for key, value in record["params"].items()}
+    if data:
+        params["criterion"] = data["criterion"]
+    ends = [record for record in records if record["kind"] == "end"]
+    status = "RUNNING" if records[-1]["kind"] != "end" else str(ends[-1]["status"])
+    curves = _curves_of(records)
+    return TrackedRun(
+        run_id=id_of(folder),
+        name=records[0]["name"],
+        status=_outcome(status, tags),
+        started_at=records[0]["time"] / 1000,
+        duration_s=sum(end["duration_s"] for end in ends),
+        params=params,
+        tags=tags,
+        metrics={key: float(curve.values[-1]) for key, curve in curves.items()},
+        digest=data["digest"] if data else None,
+        num_rows=data["num_rows"]["train"] if data else None,
+        folder=folder,
+        read_curves=lambda: curves,
+    )
+
+
+def run_of(entity: StoredRun, store: Store) -> TrackedRun:
+    """A run of an MLflow store; its curves come from its folder where that is here."""
+    tags = dict(entity.data.tags)
+    folder = Path(tags.get(FOLDER, ""))
+    is_here = tags.get(HOST) == host() and (folder / JOURNAL).exists()
+    run_id = str(entity.info.run_id)
+    place = folder if is_here and id_of(folder) == run_id else None
+    datasets = entity.inputs.dataset_inputs if entity.inputs else []
+    profile = _profile(datasets[0].dataset.profile) if datasets else {}
+    start, end = entity.info.start_time, entity.info.end_time
+
+    def curves() -> dict[str, Curve]:
+        if place:
+            return _curves_of(read(place))
+        from primer.tracking.reading import histories
+
+        return {key: Curve.of(*points) for key, points in histories(store, run_id).items()}
+
+    return TrackedRun(
+        run_id=run_id,
+        name=str(entity.info.run_name),
+        status=_outcome(str(entity.info.status), tags),
+        started_at=start / 1000,
+        duration_s=(end - start) / 1000 if end else 0.0,
+        params=dict(entity.data.params),
+        tags=tags,
+        metrics=dict(entity.data.metrics),
+        digest=str(datasets[0].dataset.digest) if datasets else None,
+        num_rows=profile.get("train"),
+        folder=place,
+        read_curves=curves,
+    )
+
+
+def _curves_of(records: list[Record]) -> dict[str, Curve]:
+    found: dict[str, tuple[list[int], list[float], list[int]]] = {}
+    for record in records:
+        if record["kind"] == "points":
+            steps, values, times = found.setdefault(record["key"], ([], [], []))
+            steps += record["steps"]
+            values += record["values"]
+            times += record["times"]
+    return {key: Curve.of(*points) for key, points in found.items()}
+
+
+def _outcome(status: str, tags: dict[str, str]) -> str:
+    """A run that a search stopped as hopeless has FINISHED in MLflow's words."""
+    return "PRUNED" if status == "FINISHED" and PRUNED in tags else status
+
+
+def _profile(text: str | None) -> dict[str, Any]:
+    try:
+        rows = json.loads(text or "{}")["num_rows"]
+    except (ValueError, KeyError, TypeError):  # a dataset of somebody else's
+        return {}
+    return rows if isinstance(rows, dict) else {}
+
+
+def _text(value: Any) -> str:
+    """A param as MLflow keeps it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

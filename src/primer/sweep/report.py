@@ -1,0 +1,62 @@
+"""The page that a sweep leaves: `report.html`, made by `primer compare` beside the shipping of its jobs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from primer.sweep.plan import Job
+
+NAME = "report.html"
+WITHIN_S = 120  # chosen: a thousand jobs of 500 points take some seconds
+OPTIONS = ("--allow", "data", "--allow", "metric", "--allow", "unfinished")  # the page says so on top
+
+
+class Report:
+    """One that is being written; nothing that befalls it may hurt the sweep."""
+
+    def __init__(self, folder: Path, jobs: Sequence[Job]) -> None:
+        self._path = folder / NAME
+        self._process: subprocess.Popen[str] | None = None
+        self._begun_at = time.monotonic()
+        if len(jobs) < 2:
+            return
+        command = [
+            sys.executable,
+            "-m",
+            "primer",
+            "compare",
+            str(folder),
+            *OPTIONS,
+            "--html",
+            str(self._path),
+        ]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:
+            print(f"primer: no {NAME} was written: {error.strerror}", file=sys.stderr)
+
+    def wait(self) -> None:
+        """Until it is written, or could not be."""
+        if self._process is None:
+            return
+        try:
+            _, told = self._process.communicate(timeout=self._begun_at + WITHIN_S - time.monotonic())
+        except subprocess.TimeoutExpired:
+            told = f"not done in {WITHIN_S} s"
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+                self._process.wait()
+        if not self._path.exists():
+            reason = (told.splitlines() or ["no reason given"])[-1].removeprefix("primer: ")
+            print(f"primer: no {NAME} was written: {reason}", file=sys.stderr)
