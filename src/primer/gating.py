@@ -27,8 +27,8 @@ def pass_gate(
 ) -> None:
     """Verify what `module` goes through for these data, and write that into the folders of its runs.
 
-    Raises RunError where `how` is `require` and a function's values or gradients are wrong; what else fails,
-    or can't be verified, is a warning. Nothing of the module is changed.
+    Raises RunError where `how` is `require` and a function's values or gradients are wrong, or can't be
+    verified; what else fails is a warning. Nothing of the module is changed.
     """
     if how == "off":
         return
@@ -37,6 +37,8 @@ def pass_gate(
     except Exception as error:  # the user's code, in ways that a training may never call it
         reason = (str(error).strip().splitlines() or [""])[0]
         message = f"custom functions could not be verified: {type(error).__name__}: {reason}"
+        if how == "require":
+            raise RunError(f"verification=require: {message}") from error
         _warn(message, places)
         return
     for folder, journal in places if found else ():

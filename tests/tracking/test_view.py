@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import math
-import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,21 +129,6 @@ def test_columns_are_left_out_before_the_tag_is_too_long(filled: Filled) -> None
     columns = unpacked(value)[1]["selectedColumns"]
     assert columns[:3] == ["metrics.`best/val/loss`", "metrics.`test/accuracy`", f"params.`{digests[0]:08x}`"]
     assert columns[-1] == f"params.`{digests[len(columns) - 3]:08x}`"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's chromium, driven by playwright."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium here: apt-get install chromium")
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="no playwright here: pip install playwright"
-    )
-    with playwright.sync_playwright() as driver:
-        launched = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])  # CI is root
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

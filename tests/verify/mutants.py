@@ -645,6 +645,15 @@ class InFloat32(Silu):
         return F.silu(x.float()).to(x.dtype)
 
 
+class WrongInFloat32(Silu):
+    """Right in the dtype that finite differences are taken in, and five times too large where it trains."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        right: Tensor = Silu.backward(ctx, g)
+        return 5 * right if g.dtype == torch.float32 else right
+
+
 class RoundsOnTheWay(Silu):
     """Rounds to 16 bits after each step, where the built-in rounds once."""
 
@@ -1243,6 +1252,7 @@ WRONG = (
     Entry("overflows", Overflows, softplus, "reference_backward"),
     Entry("exp_overflows", ExpOverflows, cross_entropy, "reference_forward"),
     Entry("in_float32", InFloat32, None, "gradcheck"),
+    Entry("wrong_in_float32", WrongInFloat32, None, "single_precision"),
     Entry("rounds_on_the_way", RoundsOnTheWay, F.silu, "low_precision"),
     Entry("floats_for_integers", FloatsForIntegers, torch.relu, "integers", Verdict.WARN),
     # of memory and state

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
+import own_functions
 import pytest
+import torch
 import yaml
 from mlflow import MlflowClient
 from runs import Worked, primer, run_folders
+from torch import nn
 
-from primer.tracking.journal import points_of, read
+from primer.config import build, compose
+from primer.errors import RunError
+from primer.gating import pass_gate
+from primer.parts import make_module
+from primer.tracking.journal import Journal, points_of, read
+from primer.verify.findings import Verdict
+from primer.verify.gate import verifications_of
 
 HERE = Path(__file__).parent
 QUICK = ("data=iris", "max_epochs=2", "batch_size=25")
@@ -66,6 +77,58 @@ def test_a_wrong_function_is_told_and_ends_a_run_that_requires_better(own: Path)
     artifacts = MlflowClient(f"sqlite:///{own}/mlflow.db").list_artifacts(run.info.run_id)
     assert "verification.md" in {artifact.path for artifact in artifacts}
     assert records(first, "verification")[0]["failed"] == ["gradcheck"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "words"),
+    [
+        (own_functions.OwnReLU("wrong"), "Wrong is not right (gradcheck"),
+        (
+            own_functions.OwnReLU("float32"),
+            "Float32Only is not right (called): It could not",
+        ),
+        (
+            own_functions.OwnReLU("misdeclared"),
+            "Misdeclared is not right (called): It could not",
+        ),
+        (own_functions.LeakyTwice(), "Leaky is not right (gradcheck"),
+        (own_functions.Checkpointed(), "Wrong is not right (gradcheck"),
+    ],
+    ids=["wrong", "float32_only", "misdeclared", "second_call", "checkpointed"],
+)
+def test_what_is_required_ends_a_run(activation: nn.Module, words: str, tmp_path: Path) -> None:
+    config = compose(["data=iris", "precision=32"])
+    data = build(config["data"], "data")
+    module = make_module(config, data, 1)
+    module.net = nn.Sequential(nn.Linear(4, 5), activation, nn.Linear(5, 3))
+    with Journal(tmp_path) as journal:
+        with pytest.raises(RunError, match=re.escape(f"verification=require: {words}")):
+            pass_gate("require", module, data, [(tmp_path, journal)])
+        pass_gate("warn", module, data, [(tmp_path, journal)])
+    assert any(words in record["message"] for record in records(tmp_path, "warning"))
+
+
+def test_a_verdict_is_of_the_reference_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose module is loaded by its name alone, and of tensors that print some of their entries."""
+    (tmp_path / "right_answers.py").write_text("def relu(x):\n    return x.clamp(min=0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Referred(own_functions.Right):
+        verify = {"reference": "right_answers.relu"}  # noqa: RUF012
+        table = torch.zeros(5000)
+
+    def verdict() -> Verdict:
+        x = torch.randn(4, requires_grad=True)
+        (found,) = verifications_of(lambda: Referred.apply(x), tmp_path / "cache")
+        return found.verdict
+
+    assert verdict() is not Verdict.FAIL
+    Referred.table = torch.ones(5000)
+    assert verdict() is not Verdict.FAIL
+    assert len(list((tmp_path / "cache").glob("*.json"))) == 2
+    (tmp_path / "right_answers.py").write_text("def relu(x):\n    return 2 * x.clamp(min=0)\n")
+    del sys.modules["right_answers"]
+    assert verdict() is Verdict.FAIL
 
 
 def test_known_code_is_verified_once_and_changed_code_again(own: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import random
 import re
 from collections.abc import Callable
@@ -15,10 +16,13 @@ from mutants import GOOD, WRONG, Entry, Noisy, PreluModule
 from torch import Tensor
 from torch.autograd import Function
 
+from primer.activations.straight_through_sign import StraightThroughSignFunction
 from primer.errors import ConfigError
 from primer.verify.ask import undisturbed, verify
 from primer.verify.checks import CHECKS
 from primer.verify.findings import Verdict, Verification
+from primer.verify.spec import CALLED, Spec
+from primer.verify.spec import CHECKS as EXCUSED
 from primer.verify.subjects import subject_from
 
 # No mutant is meant for these: a matter of torch's version, of packages and machines, of time.
@@ -155,6 +159,52 @@ def test_a_backward_that_raises_is_a_finding(against: Callable[[Tensor], Tensor]
 def test_a_forward_that_raises_is_a_wrong_question() -> None:
     with pytest.raises(ConfigError, match=r"raises: can't be called .*ArithmeticError: not written yet"):
         verify(raises)
+
+
+def test_a_surrogate_is_compared_in_float32_too() -> None:
+    class Steep(StraightThroughSignFunction):
+        @staticmethod
+        def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+            right: Tensor = StraightThroughSignFunction.backward(ctx, grad_output)
+            return 5 * right if grad_output.dtype == torch.float32 else right
+
+    assert "reference_backward" in failures(verify(Steep, fast=True))
+
+
+def test_the_first_function_of_the_docs_is_right() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "custom_functions.md").read_text()
+    example = doctest.DocTestParser().get_examples(page)
+    source = "".join(one.source for one in example[: [one.source for one in example].index("x.grad\n")])
+    names: dict[str, Any] = {"__name__": "docs"}
+    exec(compile(source, "docs", "exec"), names)
+    assert failures(verify(names["SquaredReLU"], fast=True)) == {}
+
+
+def test_an_argument_that_is_no_tensor_has_to_be_declared() -> None:
+    class Scaled(Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, alpha: float) -> Tensor:
+            return x * alpha
+
+    with pytest.raises(ConfigError, match="Scaled: takes alpha: 'float', of which no value is known"):
+        verify(Scaled, fast=True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ({"inputs": [{"shape": "4"}]}, "shape='4': expected whole numbers"),
+        ({"tolerance": "1e-3"}, "tolerance='1e-3': expected a number"),
+        ({"because": {"kinkk": "of a bet"}}, "no check 'kinkk'; did you mean kink"),
+    ],
+)
+def test_a_wrong_declaration_is_a_line(declared: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        Spec.of(declared, "mine")
+
+
+def test_the_names_that_may_be_excused_are_those_of_the_checks() -> None:
+    assert {check.name for check in CHECKS} | {CALLED} == set(EXCUSED)
 
 
 def test_the_docs_tell_of_each() -> None:

@@ -90,6 +90,17 @@ def test_a_net_with_a_wrong_function_fails(tmp_path: Path, monkeypatch: pytest.M
     assert found.exit_code == 1
 
 
+def test_a_net_whose_gradients_are_no_numbers_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(HERE / "own_functions.py", tmp_path / "functions_here.py")  # found without a path to it
+    (tmp_path / "conf" / "activation").mkdir(parents=True)
+    option = "_target_: functions_here.OwnReLU\nkind: nan\n"
+    (tmp_path / "conf" / "activation" / "own.yaml").write_text(option)
+    monkeypatch.chdir(tmp_path)
+    found = package.verify("net=two_layer", "activation=own", "data=iris", config_dir="conf")
+    assert found.of("gradients").verdict is Verdict.FAIL
+    assert "no finite numbers" in found.of("gradients").sentence
+
+
 def test_criteria_are_functions_of_several_tensors() -> None:
     found = package.verify("criterion=custom_cross_entropy", against="cross_entropy", fast=True)
     assert found.verdict is Verdict.PASS, [one for one in found.findings if one.verdict != "PASS"]

@@ -233,6 +233,10 @@ def _sentence(found: Comparison) -> str:
         beaten = sum(verdict.kind == DIFFERS and verdict.better == best for verdict in mine)
         level = [verdict for verdict in mine if verdict.kind != DIFFERS]
         words = [f"{best} is best, and better than {beaten} of the {len(mine)} others"]
+        if not beaten:
+            words = [
+                f"{best} has the best mean, but is seen to be better than none of the {len(mine)} others"
+            ]
         words += [f"the same as {_other(one, best)}" for one in level if one.kind == SAME]
         unseen = [_other(one, best) for one in level if one.kind not in (SAME, TOO_FEW)]
         few = sum(one.kind == TOO_FEW for one in level)

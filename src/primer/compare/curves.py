@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from primer.compare.groups import Group
-from primer.compare.runs import ENDS, Curve, TrackedRun
+from primer.compare.runs import Curve, TrackedRun
 
 AXES = ("steps", "samples", "seconds")
 MAX_POINTS = 300  # chosen: of a curve that is drawn some 600 pixels wide; `curves.parquet` has all
@@ -47,7 +47,7 @@ def curve_names(groups: Sequence[Group]) -> list[str]:
         for group in groups
         for run in group.runs[:1]
         for key, curve in run.curves.items()
-        if len(curve.steps) > 1 and not key.startswith(ENDS)
+        if len(curve.steps) > 1
     )
     return sorted(names, key=lambda key: (not key.endswith("loss"), key))
 

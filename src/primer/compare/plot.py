@@ -13,6 +13,7 @@ from primer.compare.curves import Band, bands, curve_of
 from primer.compare.groups import Group
 from primer.compare.scales import is_log, is_log_key
 from primer.compare.settings import label_of, number_of, numeric_keys
+from primer.direction import is_falling
 from primer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -180,7 +181,11 @@ def _heat_map(found: Comparison, x_key: str, y_key: str) -> Figure:
         cells[rows.index(row), columns.index(column)] = group.mean
     with_log = is_log([cells])
     image = axes.imshow(
-        cells, origin="lower", aspect="auto", cmap="viridis_r", norm="log" if with_log else None
+        cells,
+        origin="lower",
+        aspect="auto",
+        cmap="viridis_r" if is_falling(found.metric) else "viridis",
+        norm="log" if with_log else None,
     )
     for (row, column), value in np.ndenumerate(cells):
         if not np.isnan(value) and cells.size <= MAX_CELLS:

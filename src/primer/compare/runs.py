@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from primer.errors import UsageError
+from primer.tracking.curves import last_values
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Record, read
@@ -73,7 +74,7 @@ class TrackedRun:
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """Its metrics of more than one point, and those at its end."""
+        """Its metrics over steps; those of one point at its end are among `metrics`."""
         return self.read_curves()
 
     @property
@@ -115,7 +116,7 @@ def run_in(folder: Path) -> TrackedRun:
         duration_s=sum(end["duration_s"] for end in ends),
         params=params,
         tags=tags,
-        metrics={key: float(curve.values[-1]) for key, curve in curves.items()},
+        metrics=last_values(records),
         digest=data["digest"] if data else None,
         num_rows=data["num_rows"]["train"] if data else None,
         folder=folder,
@@ -139,7 +140,8 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
             return _curves_of(read(place))
         from primer.tracking.reading import histories
 
-        return {key: Curve.of(*points) for key, points in histories(store, run_id).items()}
+        keys = [key for key in entity.data.metrics if not key.startswith(ENDS)]
+        return {key: Curve.of(*points) for key, points in histories(store, run_id, keys).items()}
 
     return TrackedRun(
         run_id=run_id,
@@ -158,6 +160,7 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
 
 
 def _curves_of(records: list[Record]) -> dict[str, Curve]:
+    """All but those of one point at the end, which are among the metrics."""
     found: dict[str, tuple[list[int], list[float], list[int]]] = {}
     for record in records:
         if record["kind"] == "points":
@@ -165,7 +168,7 @@ def _curves_of(records: list[Record]) -> dict[str, Curve]:
             steps += record["steps"]
             values += record["values"]
             times += record["times"]
-    return {key: Curve.of(*points) for key, points in found.items()}
+    return {key: Curve.of(*points) for key, points in found.items() if not key.startswith(ENDS)}
 
 
 def _outcome(status: str, tags: dict[str, str]) -> str:

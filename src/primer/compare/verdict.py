@@ -53,7 +53,7 @@ class Verdict:
         if self.kind == TOO_FEW:
             seen = "" if math.isnan(self.effect) else f" ({self.effect:+.3g} between them)"
             return f"{names}: too few runs to tell{seen}; at least two seeds each are needed, five tell more"
-        how = f"paired over {self.n[0]} runs" if self.is_paired else f"n={self.n[0]} and {self.n[1]}"
+        how = f"{self.n[0]} pairs of one seed" if self.is_paired else f"n={self.n[0]} and {self.n[1]}"
         low, high = self.interval
         if self.kind == DIFFERS:
             worse = self.baseline if self.better == self.other else self.other
@@ -74,10 +74,10 @@ class Verdict:
 def told_level(level: float) -> str:
     """A level in percent.
 
-    >>> told_level(0.95), told_level(1 - 0.05 / 3)
-    ('95%', '98.3%')
+    >>> told_level(0.95), told_level(1 - 0.05 / 120)
+    ('95%', '99.96%')
     """
-    return f"{100 * level:.3g}%"
+    return f"{100 * level:.4g}%"
 
 
 def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
@@ -126,6 +126,8 @@ def _pairs(baseline: Group, other: Group) -> list[tuple[int, int]]:
 
 
 def _is_same(baseline: Group, other: Group, pair: tuple[int, int]) -> bool:
+    if baseline.runs[pair[0]].metrics != other.runs[pair[1]].metrics:
+        return False  # without reading their curves
     first, second = baseline.runs[pair[0]].curves, other.runs[pair[1]].curves
     return (
         bool(first)

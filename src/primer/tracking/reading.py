@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
@@ -50,10 +52,10 @@ def jobs_of(store: Store, sweep: Run) -> list[Run]:
     return sorted(jobs, key=lambda run: int(run.info.start_time))
 
 
-def histories(store: Store, run_id: str) -> dict[str, History]:
-    """Every point of a run, by its metrics."""
+def histories(store: Store, run_id: str, keys: Iterable[str]) -> dict[str, History]:
+    """Every point of some metrics of a run."""
     found = {}
-    for key in store.client.get_run(run_id).data.metrics:
+    for key in keys:
         points = store.client.get_metric_history(run_id, key)
         found[key] = (
             [point.step for point in points],

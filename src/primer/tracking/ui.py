@@ -48,7 +48,7 @@ def links(uri: str, base: str, sweep: str | None) -> list[str]:
     Of a sweep, which is a run's id: its saved view, and the page that compares its best runs.
     """
     from primer.tracking.reading import jobs_of, open_existing
-    from primer.tracking.view import compare_link, key_of, view_link
+    from primer.tracking.view import compare_link, curves_link, key_of, view_link
 
     with asking(uri):
         store = open_existing(uri)
@@ -61,12 +61,19 @@ def links(uri: str, base: str, sweep: str | None) -> list[str]:
     experiment_id = str(run.info.experiment_id)
     best = [str(job.info.run_id) for job in sorted(jobs, key=_rank)[:NUM_BEST]]
     return [
-        f"sweep    {view_link(base, experiment_id, key_of(sweep))}",
-        f"best {len(best):<3} {compare_link(base, experiment_id, best)}",
+        f"sweep   {view_link(base, experiment_id, key_of(sweep))}",
+        f"best {len(best)}  {compare_link(base, experiment_id, best)}",
+        f"curves  {curves_link(base, experiment_id, best, _watched(jobs[0]))}",
     ]
 
 
+def _watched(job: Run) -> str:
+    """The metric that a run watched; its training loss where it has no other."""
+    name = str(job.data.params.get("monitor", "val/loss"))
+    return name if name in job.data.metrics else "train/loss"
+
+
 def _rank(job: Run) -> float:
-    name = job.data.params.get("monitor", "val/loss")
-    value = job.data.metrics.get(f"best/{name}", math.inf)
+    name = _watched(job)
+    value = job.data.metrics.get(f"best/{name}", job.data.metrics.get(name, math.inf))
     return float(value if is_falling(name) or value == math.inf else -value)

@@ -57,15 +57,23 @@ def key_of(sweep: str) -> str:
 
 
 def compare_link(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """The address of the page that compares runs.
+    """The address of the page that compares runs, by their params and last values.
 
     >>> compare_link("http://127.0.0.1:5000", "1", ["ab"])
     'http://127.0.0.1:5000/#/compare-runs?runs=%5B%22ab%22%5D&experiments=%5B%221%22%5D'
     """
-    runs, experiments = (
-        quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(run_ids), [experiment_id])
-    )
-    return f"{base.rstrip('/')}/#/compare-runs?runs={runs}&experiments={experiments}"
+    return f"{base.rstrip('/')}/#/compare-runs?runs={_listed(run_ids)}&experiments={_listed([experiment_id])}"
+
+
+def curves_link(base: str, experiment_id: str, run_ids: Sequence[str], metric: str) -> str:
+    """The address of the page that draws a metric of runs over their steps."""
+    runs, experiments = _listed(run_ids), _listed([experiment_id])
+    query = f"runs={runs}&metric={quote(json.dumps(metric), safe='')}&experiments={experiments}"
+    return f"{base.rstrip('/')}/#/metric?{query}&plot_metric_keys={_listed([metric])}&x_axis=step"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return quote(json.dumps(list(words), separators=(",", ":")), safe="")
 
 
 def view_link(base: str, experiment_id: str, key: str) -> str:

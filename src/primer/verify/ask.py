@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import random
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ def verify(
     >>> verify("activation=custom_relu", against="relu", fast=True).verdict  # doctest: +SKIP
     <Verdict.PASS: 'PASS'>
     """
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # the user's own parts
     if isinstance(part, str) and part.startswith("net="):
         from primer.verify.net import verify_net
 

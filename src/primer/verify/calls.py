@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,47 +14,71 @@ from torch.autograd import Function
 from primer.verify.functions import functions_of
 from primer.verify.spec import Input
 
-Calls = dict[type[Function], tuple[Any, ...] | None]
+MAX_CALLS = 4  # chosen: of one Function, that differ in more than their numbers
+Known = list[tuple[Any, ...]]  # arguments of calls
+Calls = dict[type[Function], Known]
 
 
 def calls_in(run: Callable[[], Any]) -> Calls:
-    """The custom Functions that `run()` goes through, each with arguments that it was called with.
+    """The custom Functions that `run()` goes through, each with arguments of calls that differ in kind.
 
-    Of several calls that in which most arguments take a gradient. None for the arguments of one whose calls
-    can't be seen, as of a bound `apply` kept elsewhere.
+    Of calls that differ in numbers alone that in which most arguments take a gradient. None are known of a
+    Function whose calls can't be seen, as of a bound `apply` kept elsewhere, or take no gradient where they
+    are made, as in a reentrant checkpoint.
     """
     with torch.enable_grad():
-        functions = [own for own in functions_of(run()) if not own.__module__.startswith("torch.")]
-        calls: Calls = dict.fromkeys(functions)
-        with _watched(functions, calls):
-            run()
+        calls: Calls = {}
+        with _watched(Function, calls):
+            answer = run()
+        missed = [own for own in functions_of(answer) if _is_own(own) and own not in calls]
+        calls |= {function: [] for function in missed}
+        for function in missed:  # one that has written its own apply
+            with _watched(function, calls):
+                run()
     return calls
 
 
+def _is_own(function: type[Function]) -> bool:
+    return not function.__module__.startswith("torch.")
+
+
 @contextmanager
-def _watched(functions: Sequence[type[Function]], calls: Calls) -> Iterator[None]:
-    """Note the arguments of calls of these Functions; the calls are what they would be."""
-    own = {function: vars(function).get("apply") for function in functions}  # a user may have written one
-    applies = {function: function.apply for function in functions}  # before any is another
-    for function, apply in applies.items():
-        function.apply = _noting(function, apply, calls)  # type: ignore[method-assign]
+def _watched(place: type[Function], calls: Calls) -> Iterator[None]:
+    """Note the arguments of calls of a Function, or of those that inherit from it."""
+    before = vars(place).get("apply")
+    apply = inspect.getattr_static(place, "apply")  # a classmethod, or what somebody wrote in its place
+
+    def noting(function: type[Function], *args: Any, **keywords: Any) -> Any:
+        if _is_own(function):
+            _note(calls.setdefault(function, []), args, keywords)
+        return apply.__get__(None, function)(*args, **keywords)
+
+    place.apply = classmethod(noting)  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        for function, before in own.items():
-            if before is None:
-                del function.apply  # back to the inherited one
-            else:
-                function.apply = before  # type: ignore[method-assign]
+        if before is None:
+            del place.apply  # back to the inherited one
+        else:
+            place.apply = before  # type: ignore[method-assign]
 
 
-def _noting(function: type[Function], apply: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
-    def noting(*args: Any, **keywords: Any) -> Any:
-        if not keywords and _num_grads(args) > _num_grads(calls[function] or ()) - (calls[function] is None):
-            calls[function] = tuple(_kept(arg) for arg in args)
-        return apply(*args, **keywords)
+def _note(known: Known, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    if keywords or not torch.is_grad_enabled():
+        return
+    kept = tuple(_kept(arg) for arg in args)
+    for place, other in enumerate(known):
+        if _manner(other) == _manner(kept):
+            if _num_grads(kept) > _num_grads(other):
+                known[place] = kept
+            return
+    if len(known) < MAX_CALLS:
+        known.append(kept)
 
-    return staticmethod(noting)
+
+def _manner(args: Sequence[Any]) -> list[str]:
+    """What of a call is no tensor's numbers: its other arguments, and how many dimensions tensors have."""
+    return [f"{arg.dtype} {arg.dim()}" if isinstance(arg, Tensor) else repr(arg) for arg in args]
 
 
 def _num_grads(args: Sequence[Any]) -> int:

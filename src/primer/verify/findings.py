@@ -34,7 +34,7 @@ class Finding:
     numbers: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verification:
     """All findings about one function, net or criterion, and what they are true of.
 
@@ -59,6 +59,11 @@ class Verification:
         """
         found = {finding.verdict for finding in self.findings}
         return next((verdict for verdict in (Verdict.FAIL, Verdict.WARN) if verdict in found), Verdict.PASS)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name}: {self.verdict}"]
+        wrong = [one for one in self.findings if one.verdict in (Verdict.FAIL, Verdict.WARN)]
+        return "\n  ".join([*lines, *(f"{one.verdict} {one.check}: {one.sentence}" for one in wrong)])
 
     @property
     def exit_code(self) -> int:

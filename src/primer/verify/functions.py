@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import os
 import sys
+import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -52,6 +53,21 @@ def source_hash(parts: Iterable[Any]) -> str:
             digest.update(Path(file).read_bytes())
     for part in parts:
         digest.update(_text(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def code_hash() -> str:
+    """16 hex digits of all Python code that is loaded, but for the standard library and installed packages.
+
+    A verdict may depend on any of it: a helper in another folder, a reference in another module.
+    """
+    standard = sysconfig.get_path("stdlib")
+    files = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.endswith(".py")):
+        if "site-packages" not in file and "dist-packages" not in file and not file.startswith(standard):
+            with suppress(OSError):
+                digest.update(Path(file).read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,6 +98,10 @@ def _gradients(module: TrainingModule, rows: Rows) -> Finding:
     if largest <= TOLERANCE:
         sentence = f"The gradient of every weight is the slope of the loss, to {largest:.1e} of its size."
         return passed("gradients", sentence, largest_difference=largest)
+    if largest == math.inf:
+        sentence = f"The gradient of {worst} has entries that are no finite numbers."
+        advice = "Look at the backward that it goes through: what does it divide by, or multiply?"
+        return failed("gradients", sentence, None, advice)
     sentence = f"The gradient of {worst} differs from the slope of the loss by {largest:.1e} of its size."
     advice = "Verify the custom function that it goes through alone: primer verify package.Function."
     return failed("gradients", sentence, None, advice, largest_difference=largest)
@@ -105,6 +110,8 @@ def _gradients(module: TrainingModule, rows: Rows) -> Finding:
 def _difference(loss: Callable[[], Tensor], weight: nn.Parameter) -> float:
     """The largest relative difference along some directions, at the step where it is smallest."""
     (gradient,) = torch.autograd.grad(loss(), weight, allow_unused=True)
+    if gradient is not None and not bool(gradient.isfinite().all()):
+        return math.inf
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for _ in range(NUM_DIRECTIONS):

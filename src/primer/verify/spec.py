@@ -17,6 +17,14 @@ from primer.config.wording import did_you_mean
 from primer.errors import ConfigError
 
 SHAPE = (5, 7)  # chosen: small, odd, and more than one row; of a tensor that nothing is declared of
+CALLED = "called"  # can it be called by itself? what is asked of a function that a net goes through
+CHECKS = (  # names, as in `primer.verify.checks`, which a declaration may excuse
+    *("reference_forward", "reference_backward", "single_precision", "gradcheck", "linearity", "determinism"),
+    *("kink", "neighbours", "nonfinite_forward", "nonfinite_backward", "low_precision", "gradgradcheck"),
+    *("gradient_penalty", "layouts", "integers", "parts_of_inputs", "purity", "backward_contract"),
+    *("saved_tensors", "no_leak", "checkpointing", "autocast", "transforms", "module", "devices", "compile"),
+    *("compile_transforms", "export", "onnx", "training_parity", "cost", CALLED),
+)
 KINDS = ("normal", "positive", "unit", "classes", "constant")
 
 
@@ -86,6 +94,11 @@ class Spec:
             raise ConfigError(f"{place}: gradient={values['gradient']!r}: expected derivative or surrogate")
         if values.get("inputs") is not None:
             values["inputs"] = tuple(_input(item, place) for item in values["inputs"])
+        if values.get("tolerance") is not None and not isinstance(values["tolerance"], int | float):
+            raise ConfigError(f"{place}: tolerance={values['tolerance']!r}: expected a number")
+        for check in values.get("because") or ():
+            if check not in CHECKS:
+                raise ConfigError(f"{place}: because: no check {check!r}{did_you_mean(str(check), CHECKS)}")
         if values.get("kinks") is not None:
             values["kinks"] = tuple(float(kink) for kink in values["kinks"])
         return cls(**values)
@@ -112,4 +125,7 @@ def _input(item: Any, place: str) -> Input:
     values = dict(item)
     if values.get("kind", "normal") not in KINDS:
         raise ConfigError(f"{place}: inputs: kind={values['kind']!r}: expected {', '.join(KINDS)}")
-    return Input(**values | {"shape": tuple(values.get("shape", SHAPE))})
+    shape = values.get("shape", SHAPE)
+    if isinstance(shape, str) or not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ConfigError(f"{place}: inputs: shape={shape!r}: expected whole numbers, as (5, 7)")
+    return Input(**values | {"shape": tuple(shape)})

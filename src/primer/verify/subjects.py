@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
+import pkgutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +23,8 @@ from primer.verify.kinks import kinks_of
 from primer.verify.spec import SHAPE, Input, Spec
 from primer.verify.subject import Call, Subject, first_of
 
+PLAIN = (int, float, bool, str, "int", "float", "bool", "str")  # annotations of what is no tensor
+
 
 def subject_from(
     part: Any,
@@ -32,8 +33,6 @@ def subject_from(
     config_dir: str | Path | None,
 ) -> Subject:
     """The subject that is asked for; raises ConfigError where there is none."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own parts
     thing, name = (part, _name_of(part)) if not isinstance(part, str) else _found(part, overrides, config_dir)
     call = _call_of(thing, name)
     declared = getattr(thing, "verify", None)
@@ -72,6 +71,9 @@ def _look_at(subject: Subject) -> None:
             f"{name}: can't be called with float64 tensors of the shapes {_shapes(args)} "
             f"({type(error).__name__}: {reason}); expected verify = {{'inputs': [...]}} beside it"
         ) from None
+    answers = answer if isinstance(answer, tuple | list) else [answer]
+    if not any(isinstance(part, Tensor) for part in answers):
+        raise ConfigError(f"{name}: answers a {type(answer).__name__}; expected a tensor, or a tuple of some")
     subject.functions = functions_of(answer)
     if not subject.spec.told():  # declared beside the Function that it wraps
         declared = [own for function in subject.functions if (own := getattr(function, "verify", None))]
@@ -113,14 +115,13 @@ def _found(part: str, overrides: Sequence[str], config_dir: str | Path | None) -
         )
         raise ConfigError(f"{part}: expected activation=OPTION or package.Name{hint}")
     try:
-        module = importlib.import_module(module_name)
+        return pkgutil.resolve_name(part), part  # a class within a class, too
     except ModuleNotFoundError as error:
         if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(f"{part}: no module {error.name!r} in this folder or environment") from None
-    if not hasattr(module, name):
-        raise ConfigError(f"{part}: no {name!r} in {module_name!r}")
-    return getattr(module, name), part
+    except AttributeError:
+        raise ConfigError(f"{part}: no {name!r} in {module_name!r}") from None
 
 
 def _data_for(part: str) -> list[str]:
@@ -129,9 +130,12 @@ def _data_for(part: str) -> list[str]:
     return ["data=diabetes"] if task == "regression" else []
 
 
+LAMBDA = "the function"
+
+
 def _name_of(thing: Any) -> str:
     name = str(getattr(thing, "__name__", None) or type(thing).__name__)
-    return "the function" if name == "<lambda>" else name
+    return LAMBDA if name == "<lambda>" else name
 
 
 def _call_of(thing: Any, name: str) -> Call:
@@ -160,7 +164,8 @@ def _of_criterion(part: Any) -> Spec | None:
 def _reference(reference: str | Call, part: Any, config_dir: str | Path | None) -> tuple[Call, str]:
     """What it is compared with: a function, a dotted path, or an option of the same group."""
     if not isinstance(reference, str):
-        return _call_of(reference, _name_of(reference)), _name_of(reference)
+        name = "the reference" if _name_of(reference) == LAMBDA else _name_of(reference)
+        return _call_of(reference, name), name
     group = part.partition("=")[0] if isinstance(part, str) and "=" in part else "activation"
     if "." not in reference and "=" not in reference:
         reference = f"{group}={reference}"
@@ -183,6 +188,12 @@ def _inferred(call: Call, thing: Any) -> tuple[Input, ...]:
         and parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         and parameter.name != "ctx"
     ]
+    for parameter in needed:
+        if parameter.annotation in PLAIN:
+            raise ConfigError(
+                f"{_name_of(thing)}: takes {parameter}, of which no value is known; expected verify = "
+                f"{{'inputs': [...]}} beside it, with {{'kind': 'constant', 'value': ...}} for that one"
+            )
     return tuple(Input(SHAPE) for _ in needed) or (Input(SHAPE),)
 
 

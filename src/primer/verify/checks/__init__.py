@@ -20,7 +20,7 @@ from primer.verify.checks.on_devices import devices
 from primer.verify.checks.second import gradgradcheck, gradient_penalty
 from primer.verify.checks.training import cost, training_parity
 from primer.verify.checks.transformed import transforms
-from primer.verify.checks.values import low_precision, reference_backward, reference_forward
+from primer.verify.checks.values import low_precision, reference_backward, reference_forward, single_precision
 from primer.verify.findings import Finding
 from primer.verify.subject import Subject
 
@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     # is it the function that it is meant to be?
     Check(reference_forward),
     Check(reference_backward),
+    Check(single_precision),
     Check(gradcheck),
     Check(linearity),
     Check(determinism),

@@ -49,12 +49,13 @@ def kink(subject: Subject) -> Finding:
         return skipped(check, NOT_ELEMENTWISE)
     if not subject.kinks:
         return passed(check, f"Its slope jumps nowhere between {-REACH:g} and {REACH:g}.")
-    sentences, numbers = list[str](), dict[str, float]()
+    sentences, numbers, is_alike = list[str](), dict[str, float](), True
     for place in subject.kinks:
         sides = _sides(subject, place)
         found, slopes = _at_kink(subject, place, sides)
         if found:
             return found
+        is_alike &= _is_alike(subject, place)
         if not slopes:
             return skipped(check, "A surrogate may have any slope at a kink; no reference tells which.")
         left, right = (told(slope) for slope in sides.slopes)
@@ -62,8 +63,18 @@ def kink(subject: Subject) -> Finding:
         beside = f"{left} before, {right} after" + (jump if sides.is_step else "")
         sentences.append(f"at {told(place)} its slope is {told(slopes[0])} ({beside})")
         numbers |= {f"slope_at_{told(place)}": slopes[0]}
-    words = "; ".join(sentences) + (f", as that of {ref}." if ref else ".")
+    words = "; ".join(sentences) + (f", as that of {ref}." if ref and is_alike else ".")
     return passed(check, words[0].upper() + words[1:], **numbers)
+
+
+def _is_alike(subject: Subject, place: float) -> bool:
+    """Whether its slope there is the reference's, and not one that other checks find wrong around it, too."""
+    call, reference = differentiable(subject, torch.float64)
+    if reference is None:
+        return False
+    x = torch.tensor([place], dtype=torch.float64, requires_grad=True)
+    ours, others = (pulled(each, (x,), everywhere(1.0))[1][0] for each in (call, reference))
+    return worst(ours, others, allowed(subject, others)) is None
 
 
 def _at_kink(subject: Subject, place: float, sides: Sides) -> tuple[Finding | None, list[float]]:
