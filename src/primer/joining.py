@@ -107,6 +107,8 @@ def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> Non
         raise ConfigError(
             f"accelerator.num_nodes={num_nodes}: expected srun or torchrun to start the processes"
         )
+    if node["accelerator"] == "mps" and sys.platform != "darwin":
+        raise ConfigError(f"accelerator={option}: expected a Mac with Apple silicon; found {sys.platform}")
     if node["accelerator"] == "gpu" and not AMD.exists():
         gpus = visible_gpus()
         if not gpus:

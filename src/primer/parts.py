@@ -214,6 +214,12 @@ def _shared(net: nn.Module, criterion: Criterion, config: Config) -> nn.Module:
             f"accelerator={option}: net.{norms[0]} is a batch norm, which would see the rows of one process "
             "alone (torch has a common one for GPUs only); expected accelerator=cpu, or a layer norm"
         )
+    scalars = [name for name, weight in net.named_parameters() if not weight.dim()]
+    if scalars and config["accelerator"].get("strategy") == "fsdp":
+        raise ConfigError(
+            f"accelerator={option}: net.{scalars[0]} is a single number, which torch can't share out; "
+            "expected accelerator=ddp, or a weight of the shape (1,)"
+        )
     if not norms:
         return net
     common: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(net)  # type: ignore[no-untyped-call]

@@ -33,7 +33,7 @@ def show(result: RunResult) -> None:
     numbers = metrics_table(result.metrics)
     if numbers.row_count:
         console.print(numbers)
-    if rows := rows_of(read(result.folder)):
+    if result.status == "FINISHED" and (rows := rows_of(read(result.folder))):
         console.print(f"rows    {rows}")
     colour = {"FINISHED": "green", "FAILED": "red"}.get(result.status, "yellow")
     console.print(result.status, style=f"bold {colour}", end="")

@@ -29,7 +29,10 @@ START_WITHIN_S = 600.0  # chosen: imports from a slow disk on the last of many n
 STOPPED_WITHIN_S = 5.0  # chosen: after a rank that was asked to stop the others agree within a step
 CAUSE_WITHIN_S = 3.0  # chosen: for a rank that failed to be seen by the one that only lost its connection
 # What a rank says that lost another one: never the cause.
-LOST = re.compile(r"gloo/|NCCL error|ncclSystemError|Connection (closed|reset) by peer|Broken pipe|recvValue")
+LOST = re.compile(
+    r"gloo/|NCCL error|ncclSystemError|Connection (was likely |)(closed|reset)( by peer|)|Broken pipe|"
+    r"recvValue|Failed to recv"
+)
 
 
 def prepare_vigil(folder: Path, *, is_shared: bool) -> None:
@@ -152,6 +155,8 @@ class Vigil:
             code = self._processes[rank].poll() if rank in self._processes else None
             if code and not is_over:
                 return f"rank {rank} {_told(code)}"
+            if not is_over and _is_gone(other.state):
+                return f"rank {rank} is gone{_where(other.state)}: killed, or ended without a word"
             if is_silent and (rank == 0 or not is_over):
                 return f"rank {rank} does not answer for {SILENT_AFTER_S:g} s{_where(other.state)}"
         return None
@@ -166,6 +171,8 @@ class Vigil:
             other.look()
             if other.state.get("error") and other.state.get("is_cause"):
                 return f"rank {rank}: {other.state['error']}"
+            if other.state.get("state") != "over" and rank not in self._processes and _is_gone(other.state):
+                return f"rank {rank} is gone{_where(other.state)}: killed, or ended without a word"
         return None
 
     def _first_error(self) -> str | None:
@@ -182,6 +189,20 @@ class Vigil:
         with suppress(OSError):  # a full disk: the journal meets it, too
             temporary.write_text(json.dumps({"state": state, **place, **fields}))
             temporary.replace(self._path)
+
+
+def _is_gone(state: dict[str, Any]) -> bool:
+    """Whether the process that wrote it was on this machine, and is there no more: torchrun's, or srun's."""
+    if not state or state["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(state["pid"], 0)
+        stat = Path(f"/proc/{state['pid']}/stat").read_text()
+    except ProcessLookupError:
+        return True
+    except OSError:  # another user's, or a system without /proc
+        return False
+    return stat.rpartition(")")[2].split()[0] == "Z"  # ended, and nobody has asked how
 
 
 def _told(code: int) -> str:

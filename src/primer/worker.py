@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from primer.config.trust import check_objects
 from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
 from primer.ranks import rank_of_worker
 from primer.redact import redacted_text, restored
-from primer.stopping import StopSignal
+from primer.stopping import STOPPING, StopSignal
 from primer.tracking.heartbeat import Heartbeat
 from primer.tracking.journal import Journal, Unwritten, read
 from primer.vigil import FOLDER as RANKS
@@ -131,6 +132,11 @@ def _ended_by(
         if vigil:
             vigil.stopped(error.exit_code)
         return error.exit_code
+    if vigil:
+        for number in STOPPING:
+            signal.signal(
+                number, signal.SIG_IGN
+            )  # torchrun ends all when one has died: who did is told first
     code = vigil.code_of_stop(error) if vigil else 0
     if vigil and code:
         vigil.stopped(code)

@@ -22,6 +22,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
         "accelerator.devices=2: accelerator=cpu is one device; expected 1, or accelerator=ddp_cpu",
     ),
     (("accelerator=gpu",), "accelerator=gpu: no CUDA device is visible; found cpu"),
+    (("accelerator=mps",), "accelerator=mps: expected a Mac with Apple silicon; found linux"),
     (("accelerator=ddp",), "accelerator=ddp: no CUDA device is visible; found cpu"),
     (
         ("accelerator=ddp_cpu", "num_nodes=2"),
@@ -57,6 +58,14 @@ def test_a_wrong_question_is_one_line(tmp_path: Path, asked: tuple[str, ...], li
     (told,) = done.stderr.splitlines()
     assert told.startswith(f"primer: {line}")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_weight_that_is_one_number_is_not_shared_out() -> None:
+    config = compose(["data=iris", "accelerator=fsdp_cpu", "devices=2"])
+    data = build(config["data"], "data")
+    config["net"] = {"_target_": "hurt_net.ScaledNet"}
+    with pytest.raises(ConfigError, match=r"accelerator=fsdp_cpu: net\.scale is a single number"):
+        make_module(config, data, 1, Replicas(0, 2, is_sharded=True))
 
 
 def test_class_weights_can_not_be_shared_out(tmp_path: Path) -> None:

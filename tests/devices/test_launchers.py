@@ -44,6 +44,29 @@ def test_torchrun_starts_one_run(tmp_path: Path) -> None:
     check_one_run(tmp_path, said=done.stdout)
 
 
+def test_a_killed_rank_of_torchrun_is_named(tmp_path: Path) -> None:
+    """torchrun asks the others to stop, before they know of it or while they find out."""
+    (tmp_path / "conf" / "net").mkdir(parents=True)
+    option = "_target_: hurt_net.HurtNet\nfaults: [none, SIGKILL]\nat: step\n"
+    (tmp_path / "conf" / "net" / "hurt.yaml").write_text(option)
+    command = [str(BIN / "torchrun"), "--nproc-per-node=2", f"--log-dir={tmp_path}/log", "--no-python"]
+    own = ("--config-dir", "conf", "net=hurt", "tracking=off", "data=iris", "max_steps=40")
+    done = subprocess.run(
+        [*command, str(BIN / "primer"), "train", *SHARED, *own],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | ENV,
+    )
+    assert done.returncode == 1
+    (folder,) = run_folders(tmp_path)
+    end = read(folder)[-1]
+    assert (end["kind"], end["status"]) == ("end", "FAILED"), done.stdout + done.stderr
+    pid = json.loads((folder / "ranks" / "1").read_text())["pid"]
+    assert end["error"].startswith(f"RunError: rank 1 is gone (process {pid} on ")
+    assert "FAILED in" in done.stdout
+
+
 class Tasks:
     """`primer COMMAND` in two tasks of a step of a job, as srun starts them on a node."""
 

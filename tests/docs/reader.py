@@ -87,8 +87,7 @@ class Reader:
         while process.poll() is None:
             time.sleep(0.05)
             if command.is_ended and missing(command.shown, self.log.read_text()) is None:
-                os.killpg(process.pid, signal.SIGINT)
-                process.wait(30)
+                self._end(process, command)
                 return
             assert time.monotonic() < deadline, f"{self._told(command)}: still there after {TIMEOUT_S} s"
         assert not command.is_ended, f"{self._told(command)}: ended by itself"
@@ -96,6 +95,16 @@ class Reader:
         assert code == command.exit_code, f"{self._told(command)}: {code}, expected {command.exit_code}"
         line = missing(command.shown, self.log.read_text())
         assert line is None, f"{self._told(command)}: not printed: {line}"
+
+    def _end(self, process: subprocess.Popen[str], command: Command) -> None:
+        """Press Ctrl-C, if it is still there a moment later, as a server is."""
+        try:
+            process.wait(1)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+        else:
+            raise AssertionError(f"{self._told(command)}: ended by itself")
 
     def _told(self, command: Command) -> str:
         return f"{self.log.read_text()}\n{self._where(command.line)}: {command.words}"

@@ -187,9 +187,9 @@ def test_from_python_a_wrong_question_is_an_error_of_values(folder: Path) -> Non
         (training(samples=((0, 1), (2, 2))), "first at step 2: other samples"),
         (training(samples=((0, 1),)), "first at step 2: other samples"),
         (training(losses=(0.6, 0.25), samples=((0, 1), (3,))), "first at step 1: train/loss is 0.5 on "),
-        (training(weight=2.1), "in the final weights, most in net.a"),
-        (training(weight=math.nan), "in the final weights, most in net.a"),
-        (Training(SAME.losses, SAME.samples, {}), "in the final weights, most in net.a"),
+        (training(weight=2.1), "in the final weights and buffers, most in net.a"),
+        (training(weight=math.nan), "in the final weights and buffers, most in net.a"),
+        (Training(SAME.losses, SAME.samples, {}), "in the final weights and buffers, most in net.a"),
         ("FAILED: no memory", "FAILED: no memory"),
     ],
 )

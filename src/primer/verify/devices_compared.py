@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SMALL = 1e-3  # chosen: a loss that fell to less of its largest value is compared relative to that
+
+
 class Tolerance(NamedTuple):
     """The largest relative differences that are rounding, of a loss and of a weight tensor."""
 
@@ -68,7 +71,7 @@ class DevicesVerification:
 
 @dataclass(frozen=True)
 class Training:
-    """What is compared of one run: losses by metric and step, the rows of each step, the final weights."""
+    """What is compared of one run: losses by metric and step, the rows of each step, the final state."""
 
     losses: dict[tuple[str, int], float]
     samples: list[list[int]]
@@ -96,16 +99,17 @@ def _beside(
     if others_at:
         differing.append((others_at, f"first at step {others_at}: other samples"))
     largest_loss = 0.0
+    floors = _floors(first.losses)
     for (key, step), before in first.losses.items():
         value = training.losses.get((key, step), math.nan)
-        difference = _relative(before, value)
+        difference = _relative(before, value, floors[key])
         largest_loss = max(largest_loss, difference)
         if difference > tolerance.loss:
-            values = f"{before:.9g} on {on_first}, {value:.9g} on {number}"
+            values = f"{before!r} on {on_first}, {value!r} on {number}"
             differing.append((step, f"first at step {step}: {key} is {values}"))
     largest_weight, name = _weight_difference(training.weights, first.weights)
     if largest_weight > tolerance.weight:
-        differing.append((len(first.samples) + 1, f"in the final weights, most in {name}"))
+        differing.append((len(first.samples) + 1, f"in the final weights and buffers, most in {name}"))
     return OnDevices(
         number,
         num_steps=len(training.samples),
@@ -129,13 +133,22 @@ def _other_samples_at(samples: list[list[int]], first: list[list[int]]) -> int |
     return None
 
 
-def _relative(before: float, value: float) -> float:
+def _floors(losses: dict[tuple[str, int], float]) -> dict[str, float]:
+    """What a difference of each metric is relative to, at least: near 0 a loss has fewer digits."""
+    found: dict[str, float] = {}
+    for (key, _), value in losses.items():
+        if math.isfinite(value):
+            found[key] = max(found.get(key, 0.0), SMALL * abs(value))
+    return {key: found.get(key, 0.0) for key, _ in losses}
+
+
+def _relative(before: float, value: float, floor: float) -> float:
     """The difference relative to the larger of the two; infinite where one alone is not finite."""
     if before == value or (math.isnan(before) and math.isnan(value)):
         return 0.0
     if not (math.isfinite(before) and math.isfinite(value)):
         return math.inf
-    return abs(before - value) / max(abs(before), abs(value))
+    return abs(before - value) / max(abs(before), abs(value), floor)
 
 
 def _weight_difference(weights: dict[str, Tensor], first: dict[str, Tensor]) -> tuple[float, str]:
