@@ -33,7 +33,7 @@ def compare(
 
     >>> found = compare(sweep="last")  # doctest: +SKIP
     >>> print(found.sentence)  # doctest: +SKIP
-    tanh is better than relu by 0.127 best/val/loss (95% interval 0.0561 to 0.199; 3 pairs of one seed)
+    tanh is better than relu by 0.127 best/val/loss (95% interval 0.0561 to 0.199; 3 pairs, each of one seed)
     """
     from primer.compare.asked import asked_runs, sweep_called
     from primer.compare.comparison import compare_runs

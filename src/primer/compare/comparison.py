@@ -230,25 +230,31 @@ def _sentence(found: Comparison) -> str:
     best = found.groups[0].label
     mine = [verdict for verdict in found.verdicts if best in (verdict.baseline, verdict.other)]
     if len(mine) < len(found.verdicts) or found.verdicts[0].baseline == best:
-        beaten = sum(verdict.kind == DIFFERS and verdict.better == best for verdict in mine)
-        level = [verdict for verdict in mine if verdict.kind != DIFFERS]
-        words = [f"{best} is best, and better than {beaten} of the {len(mine)} others"]
-        if not beaten:
-            words = [
-                f"{best} has the best mean, but is seen to be better than none of the {len(mine)} others"
-            ]
-        words += [f"the same as {_other(one, best)}" for one in level if one.kind == SAME]
-        unseen = [_other(one, best) for one in level if one.kind not in (SAME, TOO_FEW)]
-        few = sum(one.kind == TOO_FEW for one in level)
-        if unseen:
-            words.append(f"no difference seen to {', '.join(unseen[:3])}{' and others' * (len(unseen) > 3)}")
-        return "; ".join([*words, *([f"too few runs to tell of {few}"] if few else [])])
+        return _of_best(best, mine)
     kinds = Counter(verdict.kind for verdict in found.verdicts)
     base = found.verdicts[0].baseline
     better = [v.other for v in found.verdicts if v.kind == DIFFERS and v.better == v.other]
     told_better = f"{', '.join(better)} better than {base}" if better else f"none better than {base}"
     rest = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return f"{told_better} ({rest})"
+
+
+def _of_best(best: str, verdicts: Sequence[Verdict]) -> str:
+    """How the setting of the best mean stands to each other; the first verdict is on the next best."""
+    beaten = sum(verdict.kind == DIFFERS and verdict.better == best for verdict in verdicts)
+    level = [verdict for verdict in verdicts if verdict.kind != DIFFERS]
+    among = f"{beaten or 'none'} of {len(verdicts)} others"
+    words = [f"{best} has the best mean, and is seen to be better than {among}"]
+    if beaten == len(verdicts):
+        words = [f"{best} is better than all {beaten} others"]
+    if verdicts[0].kind == DIFFERS:
+        words.append(f"than {_other(verdicts[0], best)}, the next, {verdicts[0].by_how_much()}")
+    words += [f"the same as {_other(one, best)}" for one in level if one.kind == SAME]
+    unseen = [_other(one, best) for one in level if one.kind not in (SAME, TOO_FEW)]
+    few = sum(one.kind == TOO_FEW for one in level)
+    if unseen:
+        words.append(f"no difference seen to {', '.join(unseen[:3])}{' and others' * (len(unseen) > 3)}")
+    return "; ".join([*words, *([f"too few runs to tell of {few}"] if few else [])])
 
 
 def _other(verdict: Verdict, label: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import math
 import time
@@ -13,8 +15,9 @@ from jinja2 import Environment, PackageLoader
 
 from primer.compare.charts import charts
 from primer.compare.comparison import Comparison, told
+from primer.compare.plot import figure_of
 from primer.compare.runs import TrackedRun
-from primer.compare.settings import value_of
+from primer.compare.settings import numeric_keys, value_of
 from primer.errors import UsageError
 from primer.files import write_atomically
 
@@ -38,6 +41,7 @@ def page_of(found: Comparison) -> str:
         title=f"{', '.join(found.by) or 'runs'} by {found.metric}",
         made_at=time.strftime("%Y-%m-%d %H:%M"),
         found=found,
+        picture=_picture(found),
         scripts=scripts,
         curves=curves,
         settings=[_setting(found, index) for index in range(min(MAX_ROWS, len(found.groups)))],
@@ -52,6 +56,18 @@ def page_of(found: Comparison) -> str:
         environment=_environment(found.runs),
         repeat=_repeat(found),
     )
+
+
+def _picture(found: Comparison) -> str:
+    """What numbers that were switched led to, as a data address; nothing where none was."""
+    if not numeric_keys(found.by, [group.values for group in found.groups]):
+        return ""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure, file = figure_of(found, over="steps", smooth=0.0, scale="auto"), io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(file, format="png", dpi=100)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _setting(found: Comparison, index: int) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def terminal_curves(lines: Sequence[Band], metric: str, over: str, scale: str = 
     figure.x_label, figure.y_label = over.removesuffix("s"), metric
     figure.x_ticks_fkt = lambda tick, _: f"{tick:.4g}"
     figure.y_ticks_fkt = lambda tick, _: f"{10**tick if with_log else tick:>9.3g}"
+    figure.set_x_limits(min_=min(line.x[0] for line in lines), max_=max(line.x[-1] for line in lines))
     for line, colour in zip(lines, COLOURS, strict=False):
         heights = [math.log10(value) for value in line.mean] if with_log else line.mean.tolist()
         figure.plot(line.x.tolist(), heights, lc=colour, label=f"{line.label} (n={line.n})")

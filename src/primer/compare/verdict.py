@@ -53,15 +53,11 @@ class Verdict:
         if self.kind == TOO_FEW:
             seen = "" if math.isnan(self.effect) else f" ({self.effect:+.3g} between them)"
             return f"{names}: too few runs to tell{seen}; at least two seeds each are needed, five tell more"
-        how = f"{self.n[0]} pairs of one seed" if self.is_paired else f"n={self.n[0]} and {self.n[1]}"
+        how = self._how()
         low, high = self.interval
         if self.kind == DIFFERS:
             worse = self.baseline if self.better == self.other else self.other
-            sizes = sorted(abs(end) for end in (low, high))
-            return (
-                f"{self.better} is better than {worse} by {abs(self.effect):.3g} {self.metric} "
-                f"({told_level(self.level)} interval {sizes[0]:.3g} to {sizes[1]:.3g}; {how})"
-            )
+            return f"{self.better} is better than {worse} {self.by_how_much()}"
         wanted = ""
         if self.num_needed:
             wanted = f"; about n={self.num_needed} would be needed to see {abs(self.effect):.3g}"
@@ -69,6 +65,20 @@ class Verdict:
             f"no difference seen between {names} with {how}: {self.effect:+.3g} {self.metric} "
             f"({told_level(self.level)} interval {low:+.3g} to {high:+.3g}){wanted}"
         )
+
+    def by_how_much(self) -> str:
+        """The size of a difference that is seen, with its interval."""
+        low, high = sorted(abs(end) for end in self.interval)
+        return (
+            f"by {abs(self.effect):.3g} {self.metric} "
+            f"({told_level(self.level)} interval {low:.3g} to {high:.3g}; {self._how()})"
+        )
+
+    def _how(self) -> str:
+        """What was compared with what."""
+        if self.is_paired:
+            return f"{self.n[0]} pairs, each of one seed"
+        return f"n={self.n[0]} and {self.n[1]}"
 
 
 def told_level(level: float) -> str:
