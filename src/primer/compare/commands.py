@@ -9,6 +9,15 @@ def _listed(context: click.Context, option: click.Parameter, value: str | None) 
     return tuple(part.strip() for part in value.split(",") if part.strip()) if value else ()
 
 
+def _placed(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A file to write, before anything is compared."""
+    from pathlib import Path
+
+    if value and not Path(value).absolute().parent.is_dir():
+        raise click.UsageError(f"{value}: there is no folder {Path(value).parent}")
+    return value
+
+
 @click.command()
 @click.argument("runs", nargs=-1)
 @click.option("--sweep", metavar="ID", help="The jobs of a sweep; `last` is the newest.")
@@ -28,10 +37,19 @@ def _listed(context: click.Context, option: click.Parameter, value: str | None) 
     help="Compare runs all the same that differ in this, or leave out the unfinished.",
 )
 @click.option(
-    "--plot", "picture", type=click.Path(dir_okay=False), help="Draw it: a .png, .svg or .pdf file."
+    "--plot",
+    "picture",
+    type=click.Path(dir_okay=False),
+    callback=_placed,
+    help="Draw it: a .png, .svg or .pdf file.",
 )
-@click.option("--html", type=click.Path(dir_okay=False), help="Write it as a page that can be read offline.")
-@click.option("--csv", type=click.Path(dir_okay=False), help="Write a row for each run.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False),
+    callback=_placed,
+    help="Write it as a page that can be read offline.",
+)
+@click.option("--csv", type=click.Path(dir_okay=False), callback=_placed, help="Write a row for each run.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, and nothing else.")
 @click.option(
     "--over", type=click.Choice(["steps", "samples", "seconds"]), default="steps", help="The curves' axis."

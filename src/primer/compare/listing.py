@@ -58,7 +58,7 @@ def listed(sweep: str | None, *, where: str | None, experiment: str | None, limi
             found.append(run_in(folder))
         except UsageError:  # not begun yet, or damaged, which `primer doctor` tells
             continue
-    return found
+    return sorted(found, key=lambda run: run.started_at, reverse=True)
 
 
 def status_of(run: TrackedRun) -> str:

@@ -14,7 +14,7 @@ from primer.compare.groups import Group
 from primer.compare.scales import is_log, is_log_key
 from primer.compare.settings import label_of, number_of, numeric_keys
 from primer.direction import is_falling
-from primer.errors import UsageError
+from primer.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ PANEL = 5.2, 3.6  # inches
 def plot(
     found: Comparison, path: Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
 ) -> None:
-    """Draw a comparison into a file; raises UsageError where it can't be written."""
+    """Draw a comparison into a file; raises RunError where it can't be written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     check_name(path)
@@ -41,7 +41,7 @@ def plot(
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+        raise RunError(f"{path}: can't be written: {error.strerror}") from None
 
 
 def check_name(path: Path) -> None:

@@ -18,19 +18,14 @@ from primer.compare.comparison import Comparison, told
 from primer.compare.plot import figure_of
 from primer.compare.runs import TrackedRun
 from primer.compare.settings import numeric_keys, value_of
-from primer.errors import UsageError
 from primer.files import write_atomically
 
 MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
 
 
 def write_report(found: Comparison, path: Path) -> None:
-    """Write the page; raises UsageError where it can't be written."""
-    text = page_of(found)
-    try:
-        write_atomically(path, text.encode())
-    except OSError as error:
-        raise UsageError(f"{path}: can't be written: {error.strerror}") from None
+    """Write the page, whole or not at all; raises RunError where it can't be written."""
+    write_atomically(path, page_of(found).encode())
 
 
 def page_of(found: Comparison) -> str:
