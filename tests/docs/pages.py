@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN = ("console", "python", "yaml", "csv")
+RUN = ("console", "python", "yaml")  # and text, where it is a file
 SHOWN = ("text", "{toctree}")
 FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*(?P<language>\S*)\s*$")
 MARKER = re.compile(r"^\s*<!--\s*not run\b:?\s*(?P<reason>.*?)\s*-->\s*$")
@@ -107,7 +107,7 @@ def commands_of(block: Block) -> list[Command]:
 def missing(shown: tuple[str, ...], printed: str) -> str | None:
     """The first shown line that was not printed, in this order; numbers, ids, times and `...` are free.
 
-    >>> missing(("FINISHED in 8.1 s: digits s0", "...", "run     6aad30e7"), "FINISHED in 12 s: digits s1\\nrun 1b")
+    >>> missing(("FINISHED in 8.1 s: s0", "run  6aad30e7"), "FINISHED in 12 s: s1\\nrun 1b1b1b1b")
     >>> missing(("test/loss 0.1", "test/accuracy 0.9"), "test/accuracy 1\\ntest/loss 0.3")
     'test/accuracy 0.9'
     """

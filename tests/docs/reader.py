@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 import yaml
 from pages import ROOT, Block, Command, blocks_of, commands_of, missing
 
-TIMEOUT_S = 240
+TIMEOUT_S = 120
 BIN = Path(sys.executable).parent
 PORT = re.compile(r"(--port |127\.0\.0\.1:)(\d{4,5})\b")
 
@@ -47,7 +48,7 @@ class Reader:
         for block in blocks:
             if block.language == "yaml":
                 yaml.safe_load(block.text)
-            if block.file and block.language in ("python", "yaml", "csv"):
+            if block.file:
                 self._write(block)
             elif block.language == "console":
                 for command in commands_of(block):
@@ -59,10 +60,8 @@ class Reader:
     def close(self) -> None:
         """End what is still there: servers that the page has started, and its Python."""
         for process in (*self.sessions, *([self.python] if self.python else [])):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
             for pipe in (process.stdin, process.stdout):
                 if pipe:
@@ -73,7 +72,7 @@ class Reader:
 
     def _write(self, block: Block) -> None:
         assert block.file
-        text = block.text.partition("\n")[2] if block.language == "csv" else block.text
+        text = block.text.partition("\n")[2] if block.file["name"].endswith(".csv") else block.text
         path = self.folder / block.file["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a" if block.file["goes_on"] else "w") as file:
@@ -113,6 +112,7 @@ class Reader:
         """A command in a session of its own; variables that it sets are there for the next."""
         script = f"set -a -o pipefail; [ -e {self.kept} ] && . {self.kept}\n{words}\n"
         script += f"code=$?; export -p >{self.kept}; exit $code"
+        self.log = self.folder / f".log-{len(self.sessions)}"  # its own: one before may still be writing
         with self.log.open("w") as log:
             process = subprocess.Popen(
                 ["bash", "-c", script],
@@ -141,7 +141,8 @@ class Reader:
                 self.python = subprocess.Popen(
                     [sys.executable, str(Path(__file__).parent / "session.py")],
                     cwd=self.folder,
-                    env=self.environment,
+                    env=self.environment
+                    | {"OMP_NUM_THREADS": "1"},  # two wait for each other on a busy machine
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,

@@ -1,4 +1,4 @@
-"""Python as a reader has it open beside a page: runs the blocks that come, one JSON line each, in one namespace."""
+"""Python as a reader has it open beside a page: runs the blocks that come, one JSON line each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(source: str, name: str, line: int, is_doctest: bool) -> str:
         except BaseException:
             return traceback.format_exc()
         return ""
-    examples = doctest.DocTestParser().get_doctest(source, {}, name, name, line)
+    examples = doctest.DocTestParser().get_doctest(source, {}, f"{name}:{line}", name, line)
     examples.globs = NAMESPACE
     told: list[str] = []
     doctest.DocTestRunner(verbose=False).run(examples, out=told.append, clear_globs=False)

@@ -9,12 +9,6 @@ import pytest
 from pages import PAGES, ROOT, blocks_of, missing
 from reader import Reader
 
-HOUSES = "size,town,price\n" + "".join(
-    f"{20 + 3 * i},{'Bern' if i % 3 else 'Rom'},{1000 * (20 + 3 * i)}\n" for i in range(60)
-)
-# what a page speaks of as the reader's own
-FILES: dict[str, dict[str, str]] = {}
-
 
 @pytest.fixture
 def reader(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
@@ -26,8 +20,6 @@ def reader(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Reader]:
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_every_block_does_what_the_page_says(page: Path, reader: Reader) -> None:
     reader.name = str(page.relative_to(ROOT))
-    for name, text in FILES.get(reader.name, {}).items():
-        (reader.folder / name).write_text(text)
     text = page.read_text(encoding="utf-8")
     assert reader.read(text) == sum(block.not_run is None for block in blocks_of(text))
 
@@ -37,7 +29,7 @@ RIGHT = """
 # a/b.yaml
 key: 1
 ```
-```csv
+```text
 # rows.csv
 x,y
 1,2

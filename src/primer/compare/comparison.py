@@ -15,7 +15,7 @@ from primer.compare import fair
 from primer.compare.curves import AXES, bands, curve_of
 from primer.compare.groups import Group, groups_of, without_repeats
 from primer.compare.runs import TrackedRun
-from primer.compare.settings import check_keys, differing, label_of, value_of
+from primer.compare.settings import check_keys, differing, value_of
 from primer.compare.verdict import DIFFERS, SAME, TOO_FEW, Verdict, judge
 from primer.errors import UsageError
 
@@ -215,9 +215,10 @@ def _baseline(groups: Sequence[Group], words: str) -> Group:
         group for group in groups if all(group.values.get(key) == value for key, value in wanted.items())
     ]
     if len(found) != 1:
-        known = ", ".join(label_of(group.values) for group in groups[:8])
+        settings = (",".join(f"{key}={value}" for key, value in group.values.items()) for group in groups[:8])
+        known = " or ".join(settings)
         count = "no setting" if not found else f"{len(found)} settings"
-        raise UsageError(f"--baseline {words}: is {count}; expected KEY=VALUE of one of: {known}")
+        raise UsageError(f"--baseline {words}: is {count}; expected {known}, or --by fewer keys")
     return found[0]
 
 

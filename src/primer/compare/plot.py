@@ -60,14 +60,15 @@ def figure_of(found: Comparison, *, over: str, smooth: float, scale: str) -> Fig
     return _multiples(found, over, smooth, scale)
 
 
-def _figure(num_panels: int) -> tuple[Figure, list[Axes]]:
+def _figure(num_panels: int, *, has_one_scale: bool = False) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     num_columns = min(num_panels, 3)
     num_rows = -(-num_panels // num_columns)
     figure = Figure(figsize=(PANEL[0] * num_columns, PANEL[1] * num_rows), layout="constrained")
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
+    axes = figure.subplots(num_rows, num_columns, squeeze=False, sharey=has_one_scale)
     for one in axes.flat:
+        one.yaxis.set_tick_params(labelleft=True)
         one.grid(alpha=0.3)
         one.spines[["top", "right"]].set_visible(False)
     for one in axes.flat[num_panels:]:
@@ -80,7 +81,7 @@ def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figur
     first, *rest = found.by or ("",)
     values = list(dict.fromkeys(group.values[first] for group in found.groups)) if rest else [""]
     values = values[:MAX_PANELS]
-    figure, panels = _figure(len(values))
+    figure, panels = _figure(len(values), has_one_scale=True)
     labels = list(dict.fromkeys(_label(group, rest or found.by) for group in found.groups))
     limits = []
     for axes, value in zip(panels, values, strict=True):
@@ -91,8 +92,6 @@ def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figur
     if rest and scale == "auto" and any(limits):
         for axes in panels:
             axes.set_yscale("log")
-    for axes in panels[1:]:
-        axes.sharey(panels[0])
     _name_what_is_left(figure, found, MAX_LINES * len(values))
     return figure
 

@@ -57,9 +57,12 @@ def read_target(sheet: Sheet, name: str, task: str) -> Target:
     if decided == "classification":
         return _classification(sheet, name, column)
     if not is_numbers(column):
+        import pandas as pd
+
+        first = int(np.flatnonzero(pd.to_numeric(column, errors="coerce").isna())[0])
         raise ConfigError(
             f"data.task=regression: target {shown(name)} of {sheet.file} is text "
-            f"({sheet.at(0)}: {shown(column.iloc[0])}); use data.task=classification"
+            f"({sheet.at(first)}: {shown(column.iloc[first])}); use data.task=classification"
         )
     return Target("regression", column.to_numpy(np.float64)[:, None], ())
 
