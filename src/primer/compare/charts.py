@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from primer.compare.comparison import Comparison
-from primer.compare.curves import AXES, bands, curve_names, curve_of, x_of
+from primer.compare.curves import AXES, Band, bands, curve_names, curve_of, x_of
 from primer.compare.groups import Group
 from primer.compare.plot import COLOURS
 from primer.compare.scales import is_log
@@ -29,46 +29,48 @@ def charts(found: Comparison) -> tuple[str, str]:
     """The scripts and the body of the curves; empty where no run has a curve."""
     from bokeh.embed import components
     from bokeh.layouts import column
-    from bokeh.models import CustomJS, TabPanel, Tabs
-    from bokeh.models.widgets.inputs import Select
+    from bokeh.models import TabPanel, Tabs
     from bokeh.resources import Resources
 
-    metrics = _metrics(found)
     sources: list[Any] = []
     panels = [
-        TabPanel(
-            child=_chart(found, metric, with_log, sources), title=f"{metric}{', log' if with_log else ''}"
-        )
-        for metric in metrics
+        TabPanel(child=_chart(found, metric, with_log, sources), title=_title(metric, with_log))
+        for metric in _metrics(found)
         for with_log in (False, True)
-        if not with_log or _has_log(found, metric)
+        if not with_log or (metric.endswith("loss") and is_log(_means(found, metric), "log"))
     ]
     if not panels:
         return "", "<p>No run has a curve.</p>"
-    options: list[Any] = [(axis, NAMES[axis]) for axis in AXES]
-    select = Select(title="over", value="steps", options=options, width=160)
-    figures: list[Any] = [panel.child for panel in panels]
-    select.js_on_change(
-        "value",
-        CustomJS(
-            args={
-                "select": select,
-                "sources": sources,
-                "labels": [figure.xaxis[0] for figure in figures],
-                "ranges": [figure.x_range for figure in figures],
-                "names": NAMES,
-            },
-            code=SWITCH_AXIS,
-        ),
-    )
-    first = next((index for index, panel in enumerate(panels) if panel.title == _first(found, metrics[0])), 0)
-    script, body = components(
-        column(
-            select, Tabs(tabs=panels, active=first, sizing_mode="stretch_width"), sizing_mode="stretch_width"
-        )
-    )
+    first = _metrics(found)[0]
+    titles = [panel.title for panel in panels]
+    active = titles.index(_title(first, is_log(_means(found, first)) and first.endswith("loss")))
+    tabs = Tabs(tabs=panels, active=active, sizing_mode="stretch_width")
+    select = _axis_select(sources, [panel.child for panel in panels])
+    script, body = components(column(select, tabs, sizing_mode="stretch_width"))
     resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"])
     return resources.render(), f"{body}\n{script}"
+
+
+def _axis_select(sources: list[Any], figures: list[Any]) -> Any:
+    """What all charts are drawn over, to be chosen."""
+    from bokeh.models import CustomJS
+    from bokeh.models.widgets.inputs import Select
+
+    options: list[Any] = [(axis, NAMES[axis]) for axis in AXES]
+    select = Select(title="over", value="steps", options=options, width=160)
+    known = {"select": select, "sources": sources, "names": NAMES}
+    known["labels"] = [figure.xaxis[0] for figure in figures]
+    known["ranges"] = [figure.x_range for figure in figures]
+    select.js_on_change("value", CustomJS(args=known, code=SWITCH_AXIS))
+    return select
+
+
+def _title(metric: str, with_log: bool) -> str:
+    return f"{metric}, log" if with_log else metric
+
+
+def _means(found: Comparison, metric: str) -> list[np.ndarray]:
+    return [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
 
 
 def _metrics(found: Comparison) -> list[str]:
@@ -77,18 +79,8 @@ def _metrics(found: Comparison) -> list[str]:
     return [*([mine] if mine in names else []), *(name for name in names if name != mine)][:MAX_METRICS]
 
 
-def _first(found: Comparison, metric: str) -> str:
-    means = [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
-    return f"{metric}, log" if means and is_log(means) else metric
-
-
-def _has_log(found: Comparison, metric: str) -> bool:
-    means = [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
-    return metric.endswith("loss") and bool(means) and is_log(means, "log")
-
-
 def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -> Any:
-    from bokeh.models import ColumnDataSource, HoverTool
+    from bokeh.models import HoverTool
     from bokeh.plotting import figure
 
     chart = figure(
@@ -104,40 +96,31 @@ def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -
     chart.toolbar.logo = None  # its link leads out of the page
     lines: list[Any] = []
     for index, group in enumerate(found.groups[:MAX_LINES]):
-        band = next(iter(bands([group], metric)), None)
-        if band is None:
-            continue
-        low = np.maximum(band.low, band.mean / 10) if with_log else band.low
-        columns: dict[str, Any] = {"mean": _short(band.mean), "low": _short(low), "high": _short(band.high)}
-        columns |= _on_axes(group, metric, band.x)
-        source = ColumnDataSource(columns | {"x": columns["steps"]})
-        sources.append(source)
-        colour = COLOURS[index % len(COLOURS)]
-        label = f"{group.label} (n={band.n})"
-        dash = "solid" if index < len(COLOURS) else "dashed"
-        chart.varea(x="x", y1="low", y2="high", source=source, color=colour, alpha=0.15, legend_label=label)
-        line = chart.line(
-            x="x",
-            y="mean",
-            source=source,
-            color=colour,
-            line_width=2,
-            legend_label=label,
-            line_dash=dash,
-            name=group.label,
-        )
-        lines.append(line)
-    tips = [
-        ("", "$name"),
-        ("step", "@steps"),
-        (metric, "@mean{0.00000}"),
-        ("band", "@low{0.0000} to @high{0.0000}"),
-    ]
+        for band in bands([group], metric):
+            source = _source(group, metric, band, with_log)
+            sources.append(source)
+            look: dict[str, Any] = {"source": source, "color": COLOURS[index % len(COLOURS)]}
+            look |= {"legend_label": f"{group.label} (n={band.n})", "name": group.label}
+            chart.varea(x="x", y1="low", y2="high", alpha=0.15, **look)
+            dash: Any = "solid" if index < len(COLOURS) else "dashed"
+            lines.append(chart.line(x="x", y="mean", line_width=2, line_dash=dash, **look))
+    tips = [("", "$name"), ("step", "@steps"), (metric, "@mean{0.00000}")]
+    tips.append(("band", "@low{0.0000} to @high{0.0000}"))
     chart.add_tools(HoverTool(renderers=lines, tooltips=tips))
     if chart.legend:
         chart.legend.click_policy = "hide"
         chart.add_layout(chart.legend[0], "right")
     return chart
+
+
+def _source(group: Group, metric: str, band: Band, with_log: bool) -> Any:
+    """The numbers that a curve is drawn from, on each axis."""
+    from bokeh.models import ColumnDataSource
+
+    low = np.maximum(band.low, band.mean / 10) if with_log else band.low  # a band down to 0 has no end there
+    columns: dict[str, Any] = {"mean": _short(band.mean), "low": _short(low), "high": _short(band.high)}
+    columns |= _on_axes(group, metric, band.x)
+    return ColumnDataSource(columns | {"x": columns["steps"]})
 
 
 def _on_axes(group: Group, metric: str, grid: np.ndarray) -> dict[str, list[float]]:

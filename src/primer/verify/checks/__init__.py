@@ -18,9 +18,10 @@ from primer.verify.checks.modules import module
 from primer.verify.checks.nonfinite import nonfinite_backward, nonfinite_forward
 from primer.verify.checks.on_devices import devices
 from primer.verify.checks.second import gradgradcheck, gradient_penalty
+from primer.verify.checks.single import single_precision
 from primer.verify.checks.training import cost, training_parity
 from primer.verify.checks.transformed import transforms
-from primer.verify.checks.values import low_precision, reference_backward, reference_forward, single_precision
+from primer.verify.checks.values import low_precision, reference_backward, reference_forward
 from primer.verify.findings import Finding
 from primer.verify.subject import Subject
 

@@ -29,9 +29,6 @@ NO_REFERENCE = "There is nothing to compare it with: declare a reference, or nam
 SIMPLE = (1.0, -2.0, 0.3, 3.0)  # upstream gradients that are told easily; float32 has no 0.3
 FEW_DIGITS = 4  # chosen: eps that each of a formula's operations may cost in half precision
 
-FAR_OFF = 0.01  # chosen, relative: far more than rounding of a sum of some numbers
-MOST_RIGHT = 0.1  # chosen: the share of entries that may lie beside a jump of the function
-
 LARGE = " for inputs a thousand times as large"
 
 Look = Callable[[Call, Sequence[Any]], list[Tensor]]
@@ -53,7 +50,7 @@ def reference_backward(subject: Subject) -> Finding:
     """Its gradients are those of the reference away from kinks, for drawn gradients of its answer."""
     if not leaves_of(subject.call, subject.sample()):
         return skipped("reference_backward", "Nothing in it takes a gradient.")
-    upstream = _simple if subject.is_elementwise else None
+    upstream = simple if subject.is_elementwise else None
     return _as_reference(subject, "reference_backward", lambda call, args: pulled(call, args, upstream)[1])
 
 
@@ -126,7 +123,7 @@ def _unlike(
     a, b = ours.flatten()[index], other.flatten()[index]
     factor = _factor(ours, other)
     shown = case.args if x is None else (x.flatten()[index],)
-    g = None if is_forward else torch.ones(()) if x is None else _simple(ours).flatten()[index]
+    g = None if is_forward else torch.ones(()) if x is None else simple(ours).flatten()[index]
     words = f"{what} is not that of {ref}{case.words}: {told(a)}, not {told(b)}"
     if factor is not None:
         words += f"; each is {factor:.6g} times as large" if factor else "; all are 0"
@@ -146,36 +143,6 @@ def _advice(ours: Tensor, other: Tensor, factor: float | None, *, is_forward: bo
         return "A factor is missing or too much, as where a sum is taken for a mean."
     backward = "Return the slope times grad_output from backward."
     return "See what forward computes." if is_forward else backward
-
-
-def single_precision(subject: Subject) -> Finding:
-    """In float32, in which it trains, it gives what it gives in float64: a reference tells that, too."""
-    check, ref = "single_precision", subject.reference_name
-    if ref is not None:
-        return skipped(check, f"It is compared with {ref} in float32.")
-    args: tuple[Any, ...] = subject.sample(torch.float32)
-    if subject.is_elementwise:
-        args = (line(subject, torch.float32).requires_grad_(),)
-    upstream = _simple if subject.is_elementwise else None
-    call, exact = subject.at(torch.float32), subject.at(torch.float64)
-    mine, right = pulled(call, args, upstream), pulled(exact, copies(args, torch.float64), upstream)
-    num_values = 0
-    for kind, ours, others in zip(("answer", "gradient"), mine, right, strict=True):
-        for one, other in zip(ours, others, strict=False):
-            if one.shape != other.shape or not other.is_floating_point() or not other.numel():
-                continue
-            size = other.abs().nan_to_num(0.0, 0.0, 0.0)
-            is_far = ~((one.double() - other).abs() <= FAR_OFF * (size + size.mean()))
-            is_far &= one.isfinite() & other.isfinite()
-            num_values += other.numel()
-            if is_far.double().mean() > MOST_RIGHT:
-                place = int(is_far.flatten().nonzero()[0])
-                a, b = one.flatten()[place], other.flatten()[place]
-                words = f"In float32 its {kind} is another than in float64: {told(a)}, not {told(b)}."
-                advice = "Do the same in every dtype, or declare a reference that tells which is right."
-                return failed(check, words, None, advice)
-    words = f"At {num_values:,} numbers it gives in float32 what it gives in float64, but for rounding."
-    return passed(check, words, num_values=num_values)
 
 
 def low_precision(subject: Subject) -> Finding:
@@ -304,7 +271,8 @@ def _rounded(dtype: torch.dtype) -> Upstream:
     return lambda drawn: drawn.to(dtype).to(drawn.dtype)
 
 
-def _simple(drawn: Tensor) -> Tensor:
+def simple(drawn: Tensor) -> Tensor:
+    """An upstream gradient of a few numbers that are told easily."""
     values = torch.tensor(SIMPLE, dtype=drawn.dtype)
     return values[torch.arange(drawn.numel()) % len(SIMPLE)].reshape(drawn.shape)
 
