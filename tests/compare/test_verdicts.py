@@ -33,7 +33,7 @@ def group(label: str, scores: Sequence[float], seeds: Sequence[int] | None = Non
         )
         for score in scores
     )
-    blocks = tuple((str(seed),) for seed in seeds)
+    blocks = tuple(((str(seed),), ()) for seed in seeds)
     return Group({"activation": label}, "best/val/loss", runs, {"FINISHED": len(runs)}, blocks)
 
 
@@ -112,10 +112,10 @@ def test_few_runs() -> None:
 
 def test_always_the_same_difference_is_no_certainty_in_a_few_runs() -> None:
     """As of accuracies of some rows: Student's t would be sure of it."""
-    assert judge(group("relu", [0.5] * 3), group("tanh", [0.75] * 3)).kind == UNSEEN
+    assert judge(group("relu", [0.5] * 3), group("tanh", [0.75] * 3)).kind == TOO_FEW
     assert judge(group("relu", [0.5] * 8), group("tanh", [0.75] * 8)).kind == DIFFERS
     assert judge(group("relu", [0.5] * 3), group("tanh", [0.5] * 3)).kind == UNSEEN
-    assert judge(group("relu", [0.5] * 3), group("tanh", [0.75] * 3, range(9, 12))).kind == UNSEEN
+    assert judge(group("relu", [0.5] * 3), group("tanh", [0.75] * 3, range(9, 12))).kind == TOO_FEW
     assert judge(group("relu", [0.5] * 8), group("tanh", [0.75] * 8, range(20, 28))).kind == DIFFERS
 
 

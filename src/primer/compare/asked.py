@@ -53,7 +53,7 @@ def sweep_called(name: str) -> str:
 def run_called(name: str) -> TrackedRun:
     """One run, or a sweep's own: by its folder, its id in MLflow, or `last`."""
     folder = _folder_here(name)
-    return run_in(folder) if folder else _of_store(name)[0]
+    return run_in(folder) if folder else _of_store(name, with_jobs=False)[0]
 
 
 def jobs_called(sweep: str) -> list[TrackedRun]:
@@ -88,7 +88,7 @@ def _folder_here(name: str) -> Path | None:
     return next((folder for folder in run_folders() if id_of(folder) == name), None)
 
 
-def _of_store(run_id: str) -> list[TrackedRun]:
+def _of_store(run_id: str, *, with_jobs: bool = True) -> list[TrackedRun]:
     """A run of the store, or the jobs of a sweep."""
     from primer.tracking import reading
 
@@ -98,7 +98,7 @@ def _of_store(run_id: str) -> list[TrackedRun]:
         run = store.run(run_id)
         if run is None:
             raise UsageError(f"{run_id}: no run folder, and no run of that id in outputs or in the store")
-        return [run_of(one, store) for one in reading.jobs_of(store, run) or [run]]
+        return [run_of(one, store) for one in (with_jobs and reading.jobs_of(store, run)) or [run]]
 
 
 def runs_in_store(where: str | None, experiment: str | None, limit: int | None = None) -> list[TrackedRun]:
@@ -140,6 +140,10 @@ def mlflow_filter(text: str) -> str:
             return found[0]
         if "/" in key:
             return f"metrics.`{key}` {found['operator']} {number or ''}"
+        if key.lower() not in ATTRIBUTES and found["operator"] in ("<", ">", "<=", ">="):
+            raise UsageError(
+                f"--filter: {key} {found['operator']} ...: MLflow compares params as text; expected = or !="
+            )
         if key.lower() in ATTRIBUTES:
             return f"attributes.{key.lower()} {found['operator']} {number or ''}"
         return f"params.`{key}` {found['operator']} " + (f"'{number}'" if number else "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,7 @@ from primer.compare.curves import AXES, bands, curve_of
 from primer.compare.groups import Group, groups_of, without_repeats
 from primer.compare.runs import TrackedRun
 from primer.compare.settings import check_keys, differing, value_of
-from primer.compare.verdict import DIFFERS, SAME, TOO_FEW, Verdict, judge
+from primer.compare.verdict import DIFFERS, SAME, TOO_FEW, UNSEEN, Verdict, judge
 from primer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +41,7 @@ class Comparison:
     notes: tuple[str, ...]
     runs: tuple[TrackedRun, ...]
     asked: str  # the command that makes it again
+    baseline: str | None = None  # as KEY=VALUE, if one was named
 
     @property
     def sentence(self) -> str:
@@ -148,6 +148,7 @@ def compare_runs(
     asked: str = "primer compare",
 ) -> Comparison:
     """Compare runs that were found."""
+    by = [by] if isinstance(by, str) else by
     kept = without_repeats(runs)
     notes = []
     if len(kept) < len(runs):
@@ -162,6 +163,11 @@ def compare_runs(
     rest = [key for key in keys if by and key not in by]
     if rest:
         notes.append(f"averaged over what else differs: {', '.join(rest)}")
+    mixed = [
+        key for key in rest if len({frozenset(value_of(run, key) for run in one.runs) for one in groups}) > 1
+    ]
+    if mixed:
+        notes.append(f"not the same in all settings, so what is seen may be its doing: {', '.join(mixed)}")
     lost = sum(run.status == "FINISHED" for run in kept) - sum(group.n for group in groups)
     if lost:
         notes.append(f"{lost} finished runs have no finite {chosen}, and are left out")
@@ -174,7 +180,12 @@ def compare_runs(
         notes=tuple(notes),
         runs=tuple(kept),
         asked=asked,
+        baseline=baseline,
     )
+
+
+def _values(group: Group, key: str) -> set[str]:
+    return {value_of(run, key) for run in group.runs}
 
 
 def _metric_of(runs: Sequence[TrackedRun]) -> str:
@@ -194,12 +205,13 @@ def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:
 
 
 def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
+    num_judged = sum(group.n > 1 for group in groups)  # pairs with others can't be
     first = _baseline(groups, baseline) if baseline else None
     if first is not None:
         pairs = [(first, group) for group in groups if group is not first]
-        num = len(pairs)
+        num = sum(group.n > 1 for _, group in pairs)
     else:
-        num = math.comb(len(groups), 2)  # whoever is best was found by looking at all
+        num = math.comb(num_judged, 2)  # whoever is best was found by looking at all
         is_many = len(groups) > ALL_PAIRS
         pairs = (
             [(groups[0], group) for group in groups[1:]]
@@ -228,34 +240,44 @@ def _sentence(found: Comparison) -> str:
         return f"one setting, {group.label}: {found.metric} {group.mean:.4g} in the mean of {group.n} runs"
     if len(found.verdicts) == 1:
         return found.verdicts[0].sentence()
+    return _of_baseline(found.verdicts) if found.baseline else _of_best(found)
+
+
+def _of_baseline(verdicts: Sequence[Verdict]) -> str:
+    """How each setting stands to the named one."""
+    base = verdicts[0].baseline
+    better = [one.other for one in verdicts if one.kind == DIFFERS and one.better == one.other]
+    worse = [one.other for one in verdicts if one.kind == DIFFERS and one.better == base]
+    words = [f"better than {base}: {', '.join(better) or 'none'}"]
+    words += [f"worse: {', '.join(worse)}"] if worse else []
+    return "; ".join([*words, *_level(verdicts, base)])
+
+
+def _of_best(found: Comparison) -> str:
+    """How the setting of the best mean stands to the others; one may be better in pairs all the same."""
     best = found.groups[0].label
     mine = [verdict for verdict in found.verdicts if best in (verdict.baseline, verdict.other)]
-    if len(mine) < len(found.verdicts) or found.verdicts[0].baseline == best:
-        return _of_best(best, mine)
-    kinds = Counter(verdict.kind for verdict in found.verdicts)
-    base = found.verdicts[0].baseline
-    better = [v.other for v in found.verdicts if v.kind == DIFFERS and v.better == v.other]
-    told_better = f"{', '.join(better)} better than {base}" if better else f"none better than {base}"
-    rest = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    return f"{told_better} ({rest})"
-
-
-def _of_best(best: str, verdicts: Sequence[Verdict]) -> str:
-    """How the setting of the best mean stands to each other; the first verdict is on the next best."""
-    beaten = sum(verdict.kind == DIFFERS and verdict.better == best for verdict in verdicts)
-    level = [verdict for verdict in verdicts if verdict.kind != DIFFERS]
-    among = f"{beaten or 'none'} of {len(verdicts)} others"
+    beaten = [verdict for verdict in mine if verdict.kind == DIFFERS and verdict.better == best]
+    by = [_other(one, best) for one in mine if one.kind == DIFFERS and one.better != best]
+    among = f"{len(beaten) or 'none'} of {len(mine)} others"
     words = [f"{best} has the best mean, and is seen to be better than {among}"]
-    if beaten == len(verdicts):
-        words = [f"{best} is better than all {beaten} others"]
-    if verdicts[0].kind == DIFFERS:
-        words.append(f"than {_other(verdicts[0], best)}, the next, {verdicts[0].by_how_much()}")
-    words += [f"the same as {_other(one, best)}" for one in level if one.kind == SAME]
-    unseen = [_other(one, best) for one in level if one.kind not in (SAME, TOO_FEW)]
-    few = sum(one.kind == TOO_FEW for one in level)
+    if len(beaten) == len(mine):
+        words = [f"{best} is better than all {len(beaten)} others"]
+    if by:
+        words.append(f"in pairs of one seed {', '.join(by)} is better than it")
+    if mine[0] in beaten:
+        words.append(f"than {_other(mine[0], best)}, the next, {mine[0].by_how_much()}")
+    return "; ".join([*words, *_level(mine, best)])
+
+
+def _level(verdicts: Sequence[Verdict], label: str) -> list[str]:
+    """Of which settings nothing else can be said."""
+    words = [f"the same as {_other(one, label)}" for one in verdicts if one.kind == SAME]
+    unseen = [_other(one, label) for one in verdicts if one.kind == UNSEEN]
+    few = sum(one.kind == TOO_FEW for one in verdicts)
     if unseen:
         words.append(f"no difference seen to {', '.join(unseen[:3])}{' and others' * (len(unseen) > 3)}")
-    return "; ".join([*words, *([f"too few runs to tell of {few}"] if few else [])])
+    return [*words, *([f"too few runs to tell of {few}"] if few else [])]
 
 
 def _other(verdict: Verdict, label: str) -> str:

@@ -22,14 +22,14 @@ class Group:
 
     `values` are those of the keys that they were grouped `by`; `runs` those that are compared: finished, and
     with a finite value of the metric; `counts` how all runs ended; `blocks` tells apart the runs, by their
-    seed and what else differs, in the order of `runs`.
+    seeds and by what else differs, in the order of `runs`.
     """
 
     values: dict[str, str]
     metric: str
     runs: tuple[TrackedRun, ...]
     counts: dict[str, int]
-    blocks: tuple[tuple[str, ...], ...]
+    blocks: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
 
     @property
     def label(self) -> str:
@@ -94,7 +94,7 @@ def without_repeats(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
 def groups_of(runs: Sequence[TrackedRun], by: Sequence[str], metric: str) -> list[Group]:
     """The runs by their values of the keys, the best mean first."""
     rest = [key for key in differing(runs) if key not in by]
-    block_keys = [*sorted(seed_keys(runs)), *rest]
+    block_keys = sorted(seed_keys(runs)), rest
     found: dict[tuple[str, ...], list[TrackedRun]] = {}
     for run in runs:
         found.setdefault(tuple(value_of(run, key) for key in by), []).append(run)
@@ -104,11 +104,14 @@ def groups_of(runs: Sequence[TrackedRun], by: Sequence[str], metric: str) -> lis
     return sorted(groups, key=lambda group: rank(metric, group.mean))
 
 
-def _group(values: dict[str, str], metric: str, runs: list[TrackedRun], block_keys: list[str]) -> Group:
+def _group(
+    values: dict[str, str], metric: str, runs: list[TrackedRun], block_keys: tuple[list[str], list[str]]
+) -> Group:
     counts = Counter(run.status for run in runs)
     compared = [
         run for run in runs if run.status == "FINISHED" and math.isfinite(run.metrics.get(metric, math.nan))
     ]
-    blocks = tuple(tuple(value_of(run, key) for key in block_keys) for run in compared)
+    seeds, rest = ([tuple(value_of(run, key) for key in keys) for run in compared] for keys in block_keys)
+    blocks = tuple(zip(seeds, rest, strict=True))
     order = sorted(counts, key=lambda status: OUTCOMES.index(status) if status in OUTCOMES else 99)
     return Group(values, metric, tuple(compared), {status: counts[status] for status in order}, blocks)

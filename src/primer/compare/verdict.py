@@ -8,12 +8,12 @@ be judged each has the level 1 - 0.05 / m, so that all of them hold together in 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from primer.compare.groups import LEVEL, Group
-from primer.compare.runs import Curve
 from primer.direction import is_falling
 
 SAME, DIFFERS, UNSEEN, TOO_FEW = "same", "differs", "no difference seen", "too few runs"
@@ -93,25 +93,24 @@ def told_level(level: float) -> str:
 def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
     """Compare two groups, as one of so many comparisons."""
     pairs = _pairs(baseline, other)
-    is_paired = len(pairs) >= max(2, MOSTLY * min(baseline.n, other.n))
+    is_paired = len(pairs) >= max(1, MOSTLY * min(baseline.n, other.n))
     level = 1 - (1 - LEVEL) / num_comparisons
-    if (
-        pairs
-        and len(pairs) == baseline.n == other.n
-        and all(_is_same(baseline, other, pair) for pair in pairs)
-    ):
+    if is_paired and all(_is_same(baseline, other, pair) for pair in pairs):
         kind, effect, interval, needed = SAME, 0.0, (0.0, 0.0), None
+        n = len(pairs), len(pairs)
     elif is_paired:
-        first, second = (
-            group.scores[[pair[side] for pair in pairs]] for side, group in enumerate((baseline, other))
-        )
-        kind, effect, interval, needed = _paired(second - first, level)
+        first, second = baseline.scores, other.scores
+        seeds = [baseline.blocks[place][0] for place, _ in pairs]
+        differences = _by_seed([second[j] - first[i] for i, j in pairs], seeds)
+        kind, effect, interval, needed = _paired(differences, level)
+        n = len(differences), len(differences)
     else:
-        kind, effect, interval, needed = _unpaired(baseline.scores, other.scores, level)
+        samples = [_by_seed(group.scores, [seed for seed, _ in group.blocks]) for group in (baseline, other)]
+        kind, effect, interval, needed = _unpaired(samples[0], samples[1], level)
+        n = len(samples[0]), len(samples[1])
     better = None
     if kind == DIFFERS:
         better = other.label if (effect < 0) == is_falling(baseline.metric) else baseline.label
-    n = (len(pairs), len(pairs)) if is_paired or kind == SAME else (baseline.n, other.n)
     return Verdict(
         baseline=baseline.label,
         other=other.label,
@@ -125,6 +124,14 @@ def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
         num_needed=needed,
         better=better,
     )
+
+
+def _by_seed(values: Sequence[float] | np.ndarray, seeds: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """The mean for each seed: what else differs shares weights and rows, and is no evidence of its own."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for value, seed in zip(values, seeds, strict=True):
+        found.setdefault(seed, []).append(float(value))
+    return np.array([np.mean(some) for some in found.values()])
 
 
 def _pairs(baseline: Group, other: Group) -> list[tuple[int, int]]:
@@ -142,12 +149,8 @@ def _is_same(baseline: Group, other: Group, pair: tuple[int, int]) -> bool:
     return (
         bool(first)
         and first.keys() == second.keys()
-        and all(_is_equal(first[key], second[key]) for key in first)
+        and all(first[key].is_equal(second[key]) for key in first)
     )
-
-
-def _is_equal(first: Curve, second: Curve) -> bool:
-    return first.is_equal(second)
 
 
 Judged = tuple[str, float, tuple[float, float], int | None]
@@ -157,10 +160,12 @@ def _paired(differences: np.ndarray, level: float) -> Judged:
     from scipy import stats
 
     n, effect = len(differences), float(differences.mean())
+    if n < 2:
+        return TOO_FEW, effect, (math.nan, math.nan), None
     sd = float(differences.std(ddof=1))
     if sd <= 1e-12 * abs(effect):  # the same in each pair, of which Student's t knows nothing: a sign test
         is_told = effect != 0 and stats.binomtest(n, n).pvalue <= 1 - level
-        return DIFFERS if is_told else UNSEEN, effect, (effect, effect), None
+        return _constant(effect, is_told=bool(is_told))
     found = stats.ttest_1samp(differences, 0.0).confidence_interval(level)
     return _judged(effect, (float(found.low), float(found.high)), level, sd, is_paired=True)
 
@@ -177,9 +182,15 @@ def _unpaired(first: np.ndarray, second: np.ndarray, level: float) -> Judged:
     if sd <= 1e-12 * abs(effect) or sd == 0:  # each setting always gave the same: Fisher's exact test
         table = [[len(first), 0], [0, len(second)]]
         is_told = effect != 0 and stats.fisher_exact(table).pvalue <= 1 - level
-        return DIFFERS if is_told else UNSEEN, effect, (effect, effect), None
+        return _constant(effect, is_told=bool(is_told))
     found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(level)
     return _judged(effect, (float(found.low), float(found.high)), level, sd, is_paired=False)
+
+
+def _constant(effect: float, *, is_told: bool) -> Judged:
+    """Of differences that are always the same."""
+    kind = DIFFERS if is_told else TOO_FEW if effect else UNSEEN
+    return kind, effect, (effect, effect) if kind != TOO_FEW else (math.nan, math.nan), None
 
 
 def _judged(
