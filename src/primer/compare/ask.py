@@ -46,7 +46,7 @@ def compare(
     asked = " ".join(
         [
             "primer compare",
-            *map(str, runs),
+            *(shlex.quote(str(run)) for run in runs),
             *(f"{name} {shlex.quote(str(value))}" for name, value in named if value),
         ]
     )

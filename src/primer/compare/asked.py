@@ -126,7 +126,9 @@ def mlflow_filter(text: str) -> str:
     """
 
     def spelled(found: re.Match[str]) -> str:
-        key, number = found["key"], found["number"]
+        key, number = found["key"].replace("`", ""), found["number"]
+        if key.partition(".")[0] in ("metric", "metrics") and "/" in key:
+            key = key.partition(".")[2]
         if key.partition(".")[0] in (
             "params",
             "param",
@@ -135,6 +137,7 @@ def mlflow_filter(text: str) -> str:
             "tags",
             "tag",
             "attributes",
+            "dataset",
             "datasets",
         ):
             return found[0]

@@ -126,12 +126,14 @@ def _source(group: Group, metric: str, band: Band, with_log: bool) -> Any:
 def _on_axes(group: Group, metric: str, grid: np.ndarray) -> dict[str, list[float]]:
     """Where the points of a grid of steps lie on each axis, in the mean over runs."""
     curves = [(run, run.curves[metric]) for run in group.runs if metric in run.curves]
-    return {
-        axis: _short(
-            np.mean([np.interp(grid, curve.steps, x_of(run, curve, axis)) for run, curve in curves], axis=0)
-        )
-        for axis in AXES
-    }
+    found = {}
+    for axis in AXES[1:]:
+        places = [
+            np.interp(grid, curve.steps, x_of(run, curve, axis), left=np.nan, right=np.nan)
+            for run, curve in curves
+        ]
+        found[axis] = _short(np.nanmean(places, axis=0))  # of those that were so far
+    return {"steps": _short(grid)} | found
 
 
 def _short(values: np.ndarray) -> list[float]:

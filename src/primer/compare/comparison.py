@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -114,6 +115,9 @@ class Comparison:
         """Draw it, into a PNG, SVG or PDF file."""
         from primer.compare.plot import plot
 
+        for name, value, known in (("over", over, AXES), ("scale", scale, ("auto", "linear", "log"))):
+            if value not in known:
+                raise UsageError(f"{name}={value}: expected one of {', '.join(known)}")
         plot(self, Path(path), over=over, smooth=smooth, scale=scale)
 
     def write_report(self, path: str | Path) -> None:
@@ -149,6 +153,9 @@ def compare_runs(
 ) -> Comparison:
     """Compare runs that were found."""
     by = [by] if isinstance(by, str) else by
+    for kind in allow:
+        if kind not in fair.ALLOWED:
+            raise UsageError(f"--allow {kind}: expected {', '.join(fair.ALLOWED)}")
     kept = without_repeats(runs)
     notes = []
     if len(kept) < len(runs):
@@ -222,7 +229,7 @@ def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
 
 
 def _baseline(groups: Sequence[Group], words: str) -> Group:
-    wanted = dict(part.partition("=")[::2] for part in words.split(","))
+    wanted = dict(part.partition("=")[::2] for part in re.split(r",(?=[\w.]+=)", words))
     found = [
         group for group in groups if all(group.values.get(key) == value for key, value in wanted.items())
     ]

@@ -97,8 +97,10 @@ def _band(label: str, curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
         grid, rows = _thinned(grid.astype(float), rows)
     else:
         low, high = min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
-        grid = np.linspace(low, high, min(MAX_POINTS, max(len(x) for x, _ in curves)))
-        rows = np.stack([np.interp(grid, x, values, left=np.nan, right=np.nan) for x, values in curves])
+        longest = max(len(x) for x, _ in curves)
+        grid = np.linspace(low, high, min(MAX_POINTS, longest))
+        on_grid = _in_bins if longest > MAX_POINTS else _between
+        rows = np.stack([on_grid(grid, x, values) for x, values in curves])
     rows = np.where(np.isfinite(rows), rows, np.nan)
     is_there = ~np.isnan(rows).all(axis=0)
     grid, rows = grid[is_there], rows[:, is_there]
@@ -107,16 +109,31 @@ def _band(label: str, curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
     return Band(label, grid, mean, mean - sd, mean + sd, len(curves))
 
 
+def _between(grid: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A curve on another grid, as far as it goes."""
+    return np.asarray(np.interp(grid, x, values, left=np.nan, right=np.nan))
+
+
+def _in_bins(grid: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The mean of a curve's points around each of a coarser grid; between them where there is none."""
+    is_there = np.isfinite(values)
+    places = np.rint((x[is_there] - grid[0]) / (grid[1] - grid[0])).astype(int)
+    counts = np.bincount(places, minlength=len(grid))
+    sums = np.bincount(places, weights=values[is_there], minlength=len(grid))
+    means = np.divide(sums, counts, out=np.full(len(grid), np.nan), where=counts > 0)
+    return np.where(counts > 0, means, _between(grid, x, values))
+
+
 def _thinned(grid: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """At most MAX_POINTS, each the mean of those around it: no point is left out."""
     if len(grid) <= MAX_POINTS:
         return grid, rows
     bounds = np.linspace(0, len(grid), MAX_POINTS + 1).astype(int)
-    sizes = np.diff(bounds)
-    return (
-        np.add.reduceat(grid, bounds[:-1]) / sizes,
-        np.add.reduceat(rows, bounds[:-1], axis=1) / sizes,
-    )
+    is_there = np.isfinite(rows)
+    sums = np.add.reduceat(np.where(is_there, rows, 0.0), bounds[:-1], axis=1)
+    counts = np.add.reduceat(is_there.astype(float), bounds[:-1], axis=1)
+    means = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    return np.add.reduceat(grid, bounds[:-1]) / np.diff(bounds), means
 
 
 def _sd(rows: np.ndarray) -> np.ndarray:

@@ -87,8 +87,11 @@ def rank(metric: str, value: float) -> float:
 def without_repeats(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
     """One run of each computation, a finished one first, else the newest: a repeat is no evidence."""
     order = sorted(runs, key=lambda run: (run.status == "FINISHED", run.started_at))
-    kept = {(run.identity, run.digest): run for run in order}
-    return [run for run in runs if kept[run.identity, run.digest] is run]
+    known = {
+        run.identity: run.digest for run in order if run.digest
+    }  # one that died early does not know its own
+    kept = {(run.identity, run.digest or known.get(run.identity)): run for run in order}
+    return [run for run in runs if kept[run.identity, run.digest or known.get(run.identity)] is run]
 
 
 def groups_of(runs: Sequence[TrackedRun], by: Sequence[str], metric: str) -> list[Group]:

@@ -92,7 +92,7 @@ def show_runs(found: Sequence[TrackedRun]) -> None:
             age(time.time() - run.started_at),
             Text(run.name),
             Text(status, style=COLOURS.get(status, "")),
-            *(value_of(run, key) if run.params else "" for key in keys),
+            *(Text(value_of(run, key) if run.params else "") for key in keys),
             shown if len(names) < 2 or not shown else f"{name} {shown}",
             run.run_id or Text(str(run.folder)),
         )

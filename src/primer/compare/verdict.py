@@ -8,6 +8,7 @@ be judged each has the level 1 - 0.05 / m, so that all of them hold together in 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ SAME, DIFFERS, UNSEEN, TOO_FEW = "same", "differs", "no difference seen", "too f
 POWER = 0.8  # by convention: how often a difference should be seen that is there
 MOSTLY = 0.8  # chosen: the share of the smaller group that must have a partner to compare in pairs
 MAX_NEEDED = 100_000
+ROUNDING = 1e-12  # relative: the same number, in the mean of some
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ def _paired(differences: np.ndarray, level: float) -> Judged:
     if n < 2:
         return TOO_FEW, effect, (math.nan, math.nan), None
     sd = float(differences.std(ddof=1))
-    if sd <= 1e-12 * abs(effect):  # the same in each pair, of which Student's t knows nothing: a sign test
+    if sd <= ROUNDING * max(
+        abs(effect), float(np.abs(differences).max())
+    ):  # the same in each pair, of which Student's t knows nothing: a sign test
         is_told = effect != 0 and stats.binomtest(n, n).pvalue <= 1 - level
         return _constant(effect, is_told=bool(is_told))
     found = stats.ttest_1samp(differences, 0.0).confidence_interval(level)
@@ -178,12 +182,16 @@ def _unpaired(first: np.ndarray, second: np.ndarray, level: float) -> Judged:
     effect = float(second.mean() - first.mean())
     if min(len(first), len(second)) < 2:
         return TOO_FEW, effect, (math.nan, math.nan), None
+    size = float(np.abs(np.concatenate([first, second])).max())
+    effect = 0.0 if abs(effect) <= ROUNDING * size else effect
     sd = math.sqrt((float(first.var(ddof=1)) + float(second.var(ddof=1))) / 2)
-    if sd <= 1e-12 * abs(effect) or sd == 0:  # each setting always gave the same: Fisher's exact test
+    if sd <= ROUNDING * size:  # each setting always gave the same: Fisher's exact test
         table = [[len(first), 0], [0, len(second)]]
         is_told = effect != 0 and stats.fisher_exact(table).pvalue <= 1 - level
         return _constant(effect, is_told=bool(is_told))
-    found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(level)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # one of them may be all the same
+        found = stats.ttest_ind(second, first, equal_var=False).confidence_interval(level)
     return _judged(effect, (float(found.low), float(found.high)), level, sd, is_paired=False)
 
 
