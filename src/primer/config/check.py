@@ -64,6 +64,8 @@ def check_values(node: dict[str, Any], kind: type, prefix: str) -> None:
 def in_bounds(value: Any, bounds: Mapping[str, Any]) -> bool:
     """Whether a value lies within the bounds of its key; text may not be empty, a number not infinite.
 
+    >>> in_bounds(10**400, {})
+    False
     >>> in_bounds(0.5, {"at_least": 0, "below": 1}), in_bounds(1, {"below": 1}), in_bounds("", {})
     (True, False, False)
     """
@@ -73,6 +75,8 @@ def in_bounds(value: Any, bounds: Mapping[str, Any]) -> bool:
         return value in bounds["one_of"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value != ""
+    if abs(value) > sys.float_info.max:  # an infinity, or a whole number that no float holds
+        return False
     return (
         math.isfinite(value)
         and value > bounds.get("above", -math.inf)

@@ -126,7 +126,7 @@ def _set_value(
     is_odd = field is not None and field.type == "bool" and isinstance(value, int) and value not in (0, 1)
     try:
         OmegaConf.update(parent, name, value)
-    except OmegaConfBaseException:
+    except (OmegaConfBaseException, OverflowError):  # as of a whole number that no float holds
         is_odd = True
     if is_odd:
         what = expected(field) if field else "another type of value"
