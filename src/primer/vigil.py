@@ -7,6 +7,7 @@ node is watched as one on this is, as long as they share the folder, which they 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -62,6 +63,14 @@ class Silence:
         if text and text != self._seen:
             self._seen, self._changed_at = text, now
         return now - self._changed_at > (START_WITHIN_S if self._seen is None else SILENT_AFTER_S)
+
+    def is_gone(self) -> bool:
+        """Whether its process was on this machine, is there no more, and left no last word."""
+        is_here = bool(machine()) and self.state.get("machine") == machine()
+        if not is_here or is_alive(self.state["pid"]):
+            return False
+        self.look()  # it may have been written since the file was read
+        return self.state.get("state") != "over"
 
     @property
     def exit_code_of_stop(self) -> int:
@@ -155,7 +164,7 @@ class Vigil:
             code = self._processes[rank].poll() if rank in self._processes else None
             if code and not is_over:
                 return f"rank {rank} {_told(code)}"
-            if not is_over and _is_gone(other.state):
+            if other.is_gone():
                 return f"rank {rank} is gone{_where(other.state)}: killed, or ended without a word"
             if is_silent and (rank == 0 or not is_over):
                 return f"rank {rank} does not answer for {SILENT_AFTER_S:g} s{_where(other.state)}"
@@ -171,7 +180,7 @@ class Vigil:
             other.look()
             if other.state.get("error") and other.state.get("is_cause"):
                 return f"rank {rank}: {other.state['error']}"
-            if other.state.get("state") != "over" and rank not in self._processes and _is_gone(other.state):
+            if rank not in self._processes and other.is_gone():
                 return f"rank {rank} is gone{_where(other.state)}: killed, or ended without a word"
         return None
 
@@ -184,25 +193,40 @@ class Vigil:
         if state == "alive" and self._is_over:
             return  # the thread is late: the last word stands
         self._is_over |= state == "over"
-        place = {"host": socket.gethostname(), "pid": os.getpid(), "beat": self._num_beats}
+        place = {"host": socket.gethostname(), "machine": machine(), "pid": os.getpid()}
+        place |= {"beat": self._num_beats}
         temporary = self._path.with_name(f".{self.rank}-{state}")
         with suppress(OSError):  # a full disk: the journal meets it, too
             temporary.write_text(json.dumps({"state": state, **place, **fields}))
             temporary.replace(self._path)
 
 
-def _is_gone(state: dict[str, Any]) -> bool:
-    """Whether the process that wrote it was on this machine, and is there no more: torchrun's, or srun's."""
-    if not state or state["host"] != socket.gethostname():
-        return False
+@functools.cache
+def machine() -> str:
+    """Where process ids mean the same: a boot of a machine, and a container's own ids; "" where unknown.
+
+    A host's name does not say it: containers on one machine may share it, and machines may be called alike.
+    """
     try:
-        os.kill(state["pid"], 0)
-        stat = Path(f"/proc/{state['pid']}/stat").read_text()
-    except ProcessLookupError:
-        return True
-    except OSError:  # another user's, or a system without /proc
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:  # no Linux
+        return ""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs; one that has ended and was not asked how does not.
+
+    >>> is_alive(os.getpid())
+    True
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
         return False
-    return stat.rpartition(")")[2].split()[0] == "Z"  # ended, and nobody has asked how
+    except OSError:  # it ends in this moment
+        return True
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def _told(code: int) -> str:

@@ -133,10 +133,8 @@ def _ended_by(
             vigil.stopped(error.exit_code)
         return error.exit_code
     if vigil:
-        for number in STOPPING:
-            signal.signal(
-                number, signal.SIG_IGN
-            )  # torchrun ends all when one has died: who did is told first
+        for number in STOPPING:  # torchrun ends all when one has died: who did is told first
+            signal.signal(number, signal.SIG_IGN)
     code = vigil.code_of_stop(error) if vigil else 0
     if vigil and code:
         vigil.stopped(code)

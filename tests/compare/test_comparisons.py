@@ -33,7 +33,7 @@ def test_another_seed_of_the_data_alone_is_a_setting() -> None:
     changed = run_in(write_run(seed=2))
     object.__setattr__(changed, "params", changed.params | {"data.seed": "9"})
     assert compare_runs(runs).differing == ()
-    assert "data.seed" in compare_runs([*runs, changed]).differing
+    assert "data.seed" in compare_runs([*runs, changed], allow=["metric"]).differing
 
 
 def test_what_else_differs_is_averaged_over_and_blocks_pairs() -> None:
@@ -83,6 +83,38 @@ def test_a_loss_by_another_criterion_is_another_quantity_and_accuracy_is_not() -
     ):
         compare_runs(runs)
     assert compare_runs(runs, metric="test/accuracy").notes == ()
+
+
+@pytest.mark.parametrize("override", ["data.val_fraction=0.3", "data.seed=9", "data.stratify=false"])
+def test_other_rows_to_evaluate_are_another_quantity(override: str) -> None:
+    runs = [run_in(write_run(seed=seed)) for seed in (0, 1)]
+    other = run_in(write_run(override, seed=2))
+    key, _, value = override.partition("=")
+    object.__setattr__(other, "params", other.params | {key: value})
+    with pytest.raises(UsageError, match=f"{key}: test/accuracy is of other rows.*--allow metric"):
+        compare_runs([*runs, other], metric="test/accuracy")
+
+
+def test_a_loss_in_another_unit_is_another_quantity_and_accuracy_is_not() -> None:
+    runs = [run_in(write_run(*asked)) for asked in ((), ("data.standardize=false",))]
+    with pytest.raises(
+        UsageError, match=r"data\.standardize: best/val/loss is of other rows, or in another unit"
+    ):
+        compare_runs(runs)
+    assert compare_runs(runs, metric="test/accuracy").notes == ()
+
+
+def test_an_interval_is_over_seeds_not_over_what_else_differs() -> None:
+    runs = [
+        run_in(write_run("activation=relu", f"optimizer.lr={lr}", seed=seed, best=seed + lr))
+        for lr in (0.1, 0.2, 0.3)
+        for seed in (0, 1)
+    ]
+    (group,) = compare_runs(runs, by=["activation"]).groups
+    assert (group.n, group.num_seeds) == (6, 2)
+    low, high = group.interval
+    half = 12.7062 * 0.5  # Student's t of one degree of freedom, at 95%
+    assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), rel=1e-4)
 
 
 def test_unfinished_runs_are_counted_and_not_averaged() -> None:

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -20,9 +12,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from faulty_server import free_port
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from runs import Trained, primer
+from serving import serving
 
 from primer.config import compose, config_hash
 from primer.data import bundled
@@ -134,44 +128,6 @@ def test_the_model_answers_on_raw_rows(default_run: Trained, monkeypatch: pytest
     np.testing.assert_allclose(probabilities, answer.filter(like="probability_").to_numpy())
     (output,) = run.outputs.model_outputs
     assert client_of(default_run).get_logged_model(output.model_id).status == "READY"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def serving(*command: str, port: int, path: str, cwd: Path) -> Iterator[str]:
-    """A server of MLflow's, once it answers; with all it started, gone afterwards."""
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    environment |= {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    log = cwd / f"server-{port}.log"
-    with log.open("wb") as file:
-        server = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=cwd,
-            env=environment,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}{path}", timeout=5):
-                    break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-        yield url
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
 
 
 def test_mlflow_models_serve_answers_over_http(default_run: Trained) -> None:

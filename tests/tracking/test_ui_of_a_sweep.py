@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +9,7 @@ from typing import Any
 import pytest
 from faulty_server import free_port
 from runs import primer
+from serving import serving
 from test_view import UNKNOWN_HERE, WINDOW
 
 NAMES = ("relu s0", "relu s1", "tanh s0", "tanh s1")
@@ -27,26 +22,10 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     cwd, port = tmp_path_factory.mktemp("swept"), free_port()
     done = primer("train", "-m", *ASKED, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
-    command = [sys.executable, "-m", "primer", "ui", "--sweep", "last", "--port", str(port)]
-    log = cwd / "ui.log"
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with log.open("wb") as file:
-        server = subprocess.Popen(command, cwd=cwd, stdout=file, stderr=file, env=os.environ | {"PATH": path})
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                    break
-            except OSError:
-                assert server.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-        lines = log.read_text().splitlines()
-        yield {line.partition(" ")[0]: line.split()[-1] for line in lines if "http://127.0.0.1" in line}
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(30)
+    command = ("primer", "ui", "--sweep", "last", "--port", str(port))
+    with serving(*command, port=port, path="/health", cwd=cwd):
+        lines = (cwd / f"server-{port}.log").read_text().splitlines()
+        yield {line.partition(" ")[0]: line.split()[-1] for line in lines if "/#/" in line}
 
 
 def seen(browser: Any, link: str, words: str, picture: Path) -> Any:

@@ -116,6 +116,7 @@ def test_a_verdict_is_of_the_reference_too(tmp_path: Path, monkeypatch: pytest.M
     class Referred(own_functions.Right):
         verify = {"reference": "right_answers.relu"}  # noqa: RUF012
         table = torch.zeros(5000)
+        scale = torch.tensor(1.0)
 
     def verdict() -> Verdict:
         x = torch.randn(4, requires_grad=True)

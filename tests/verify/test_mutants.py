@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import random
 import re
 from collections.abc import Callable
@@ -21,8 +20,7 @@ from primer.errors import ConfigError
 from primer.verify.ask import undisturbed, verify
 from primer.verify.checks import CHECKS
 from primer.verify.findings import Verdict, Verification
-from primer.verify.spec import CALLED, Spec
-from primer.verify.spec import CHECKS as EXCUSED
+from primer.verify.spec import Spec
 from primer.verify.subjects import subject_from
 
 # No mutant is meant for these: a matter of torch's version, of packages and machines, of time.
@@ -173,10 +171,9 @@ def test_a_surrogate_is_compared_in_float32_too() -> None:
 
 def test_the_first_function_of_the_docs_is_right() -> None:
     page = (Path(__file__).parents[2] / "docs" / "custom_functions.md").read_text()
-    example = doctest.DocTestParser().get_examples(page)
-    source = "".join(one.source for one in example[: [one.source for one in example].index("x.grad\n")])
+    source = page.partition("```python\n# my_package.py\n")[2].partition("```")[0]
     names: dict[str, Any] = {"__name__": "docs"}
-    exec(compile(source, "docs", "exec"), names)
+    exec(source, names)
     assert failures(verify(names["SquaredReLU"], fast=True)) == {}
 
 
@@ -196,15 +193,12 @@ def test_an_argument_that_is_no_tensor_has_to_be_declared() -> None:
         ({"inputs": [{"shape": "4"}]}, "shape='4': expected whole numbers"),
         ({"tolerance": "1e-3"}, "tolerance='1e-3': expected a number"),
         ({"because": {"kinkk": "of a bet"}}, "no check 'kinkk'; did you mean kink"),
+        ({"because": {"caled": "a kernel"}}, "no check 'caled'; did you mean called"),
     ],
 )
 def test_a_wrong_declaration_is_a_line(declared: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(words)):
         Spec.of(declared, "mine")
-
-
-def test_the_names_that_may_be_excused_are_those_of_the_checks() -> None:
-    assert {check.name for check in CHECKS} | {CALLED} == set(EXCUSED)
 
 
 def test_the_docs_tell_of_each() -> None:

@@ -18,7 +18,7 @@ def compare(
     sweep: str | None = None,
     where: str | None = None,
     experiment: str | None = None,
-    by: Sequence[str] = (),
+    by: str | Sequence[str] = (),
     metric: str | None = None,
     baseline: str | None = None,
     allow: Sequence[str] = (),
@@ -38,6 +38,7 @@ def compare(
     from primer.compare.asked import asked_runs, sweep_called
     from primer.compare.comparison import compare_runs
 
+    by = [by] if isinstance(by, str) else by
     if not runs and where is None and experiment is None:
         sweep = sweep_called(sweep or "last")
     found = asked_runs([str(run) for run in runs], sweep=sweep, where=where, experiment=experiment)

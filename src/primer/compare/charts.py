@@ -15,7 +15,6 @@ from primer.compare.scales import is_log
 MAX_LINES = 12  # chosen: of more, the best ones are in the page
 MAX_METRICS = 4  # chosen: the compared one and the losses come first
 DIGITS = 6  # that are kept of a number: more can't be seen, and fill the page
-NAMES = {"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}
 
 SWITCH_AXIS = """
 const axis = select.value;
@@ -56,9 +55,9 @@ def _axis_select(sources: list[Any], figures: list[Any]) -> Any:
     from bokeh.models import CustomJS
     from bokeh.models.widgets.inputs import Select
 
-    options: list[Any] = [(axis, NAMES[axis]) for axis in AXES]
+    options: list[Any] = [(axis, name) for axis, name in AXES.items()]
     select = Select(title="over", value="steps", options=options, width=160)
-    known = {"select": select, "sources": sources, "names": NAMES}
+    known = {"select": select, "sources": sources, "names": AXES}
     known["labels"] = [figure.xaxis[0] for figure in figures]
     known["ranges"] = [figure.x_range for figure in figures]
     select.js_on_change("value", CustomJS(args=known, code=SWITCH_AXIS))
@@ -86,7 +85,7 @@ def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -
     chart = figure(
         height=380,
         sizing_mode="stretch_width",
-        x_axis_label=NAMES["steps"],
+        x_axis_label=AXES["steps"],
         y_axis_label=metric,
         y_axis_type="log" if with_log else "linear",
         tools="pan,box_zoom,wheel_zoom,reset,save",
@@ -117,8 +116,8 @@ def _source(group: Group, metric: str, band: Band, with_log: bool) -> Any:
     """The numbers that a curve is drawn from, on each axis."""
     from bokeh.models import ColumnDataSource
 
-    low = np.maximum(band.low, band.mean / 10) if with_log else band.low  # a band down to 0 has no end there
-    columns: dict[str, Any] = {"mean": _short(band.mean), "low": _short(low), "high": _short(band.high)}
+    low = _short(band.low_above(zero=with_log))
+    columns: dict[str, Any] = {"mean": _short(band.mean), "low": low, "high": _short(band.high)}
     columns |= _on_axes(group, metric, band.x)
     return ColumnDataSource(columns | {"x": columns["steps"]})
 
@@ -127,7 +126,7 @@ def _on_axes(group: Group, metric: str, grid: np.ndarray) -> dict[str, list[floa
     """Where the points of a grid of steps lie on each axis, in the mean over runs."""
     curves = [(run, run.curves[metric]) for run in group.runs if metric in run.curves]
     found = {}
-    for axis in AXES[1:]:
+    for axis in ("samples", "seconds"):
         places = [
             np.interp(grid, curve.steps, x_of(run, curve, axis), left=np.nan, right=np.nan)
             for run, curve in curves

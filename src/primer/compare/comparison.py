@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.compare import fair
-from primer.compare.curves import AXES, bands, curve_of
+from primer.compare.curves import bands, curve_of
 from primer.compare.groups import Group, groups_of, without_repeats
 from primer.compare.runs import TrackedRun
 from primer.compare.settings import check_keys, differing, value_of
-from primer.compare.verdict import DIFFERS, SAME, TOO_FEW, UNSEEN, Verdict, judge
+from primer.compare.telling import sentence_of, told
+from primer.compare.verdict import Verdict, judge
 from primer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in a sentence."""
-        return _sentence(self)
+        return sentence_of(self.groups, self.verdicts, has_baseline=self.baseline is not None)
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -98,8 +99,6 @@ class Comparison:
         """
         import pandas as pd
 
-        if over not in AXES:
-            raise UsageError(f"over={over}: expected one of {', '.join(AXES)}")
         frames = [
             pd.DataFrame(
                 {"setting": one.label, "x": one.x, "mean": one.mean, "low": one.low, "high": one.high}
@@ -115,9 +114,6 @@ class Comparison:
         """Draw it, into a PNG, SVG or PDF file."""
         from primer.compare.plot import plot
 
-        for name, value, known in (("over", over, AXES), ("scale", scale, ("auto", "linear", "log"))):
-            if value not in known:
-                raise UsageError(f"{name}={value}: expected one of {', '.join(known)}")
         plot(self, Path(path), over=over, smooth=smooth, scale=scale)
 
     def write_report(self, path: str | Path) -> None:
@@ -152,7 +148,6 @@ def compare_runs(
     asked: str = "primer compare",
 ) -> Comparison:
     """Compare runs that were found."""
-    by = [by] if isinstance(by, str) else by
     for kind in allow:
         if kind not in fair.ALLOWED:
             raise UsageError(f"--allow {kind}: expected {', '.join(fair.ALLOWED)}")
@@ -170,9 +165,8 @@ def compare_runs(
     rest = [key for key in keys if by and key not in by]
     if rest:
         notes.append(f"averaged over what else differs: {', '.join(rest)}")
-    mixed = [
-        key for key in rest if len({frozenset(value_of(run, key) for run in one.runs) for one in groups}) > 1
-    ]
+    known = [group for group in groups if group.n]
+    mixed = [key for key in rest if len({frozenset(group.values_of(key)) for group in known}) > 1]
     if mixed:
         notes.append(f"not the same in all settings, so what is seen may be its doing: {', '.join(mixed)}")
     lost = sum(run.status == "FINISHED" for run in kept) - sum(group.n for group in groups)
@@ -189,10 +183,6 @@ def compare_runs(
         asked=asked,
         baseline=baseline,
     )
-
-
-def _values(group: Group, key: str) -> set[str]:
-    return {value_of(run, key) for run in group.runs}
 
 
 def _metric_of(runs: Sequence[TrackedRun]) -> str:
@@ -212,11 +202,11 @@ def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:
 
 
 def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
-    num_judged = sum(group.n > 1 for group in groups)  # pairs with others can't be
+    num_judged = sum(group.num_seeds > 1 for group in groups)  # pairs with others can't be
     first = _baseline(groups, baseline) if baseline else None
     if first is not None:
         pairs = [(first, group) for group in groups if group is not first]
-        num = sum(group.n > 1 for _, group in pairs)
+        num = sum(group.num_seeds > 1 for _, group in pairs)
     else:
         num = math.comb(num_judged, 2)  # whoever is best was found by looking at all
         is_many = len(groups) > ALL_PAIRS
@@ -239,65 +229,6 @@ def _baseline(groups: Sequence[Group], words: str) -> Group:
         count = "no setting" if not found else f"{len(found)} settings"
         raise UsageError(f"--baseline {words}: is {count}; expected {known}, or --by fewer keys")
     return found[0]
-
-
-def _sentence(found: Comparison) -> str:
-    if not found.verdicts:
-        group = found.groups[0]
-        return f"one setting, {group.label}: {found.metric} {group.mean:.4g} in the mean of {group.n} runs"
-    if len(found.verdicts) == 1:
-        return found.verdicts[0].sentence()
-    return _of_baseline(found.verdicts) if found.baseline else _of_best(found)
-
-
-def _of_baseline(verdicts: Sequence[Verdict]) -> str:
-    """How each setting stands to the named one."""
-    base = verdicts[0].baseline
-    better = [one.other for one in verdicts if one.kind == DIFFERS and one.better == one.other]
-    worse = [one.other for one in verdicts if one.kind == DIFFERS and one.better == base]
-    words = [f"better than {base}: {', '.join(better) or 'none'}"]
-    words += [f"worse: {', '.join(worse)}"] if worse else []
-    return "; ".join([*words, *_level(verdicts, base)])
-
-
-def _of_best(found: Comparison) -> str:
-    """How the setting of the best mean stands to the others; one may be better in pairs all the same."""
-    best = found.groups[0].label
-    mine = [verdict for verdict in found.verdicts if best in (verdict.baseline, verdict.other)]
-    beaten = [verdict for verdict in mine if verdict.kind == DIFFERS and verdict.better == best]
-    by = [_other(one, best) for one in mine if one.kind == DIFFERS and one.better != best]
-    among = f"{len(beaten) or 'none'} of {len(mine)} others"
-    words = [f"{best} has the best mean, and is seen to be better than {among}"]
-    if len(beaten) == len(mine):
-        words = [f"{best} is better than all {len(beaten)} others"]
-    if by:
-        words.append(f"in pairs of one seed {', '.join(by)} is better than it")
-    if mine[0] in beaten:
-        words.append(f"than {_other(mine[0], best)}, the next, {mine[0].by_how_much()}")
-    return "; ".join([*words, *_level(mine, best)])
-
-
-def _level(verdicts: Sequence[Verdict], label: str) -> list[str]:
-    """Of which settings nothing else can be said."""
-    words = [f"the same as {_other(one, label)}" for one in verdicts if one.kind == SAME]
-    unseen = [_other(one, label) for one in verdicts if one.kind == UNSEEN]
-    few = sum(one.kind == TOO_FEW for one in verdicts)
-    if unseen:
-        words.append(f"no difference seen to {', '.join(unseen[:3])}{' and others' * (len(unseen) > 3)}")
-    return [*words, *([f"too few runs to tell of {few}"] if few else [])]
-
-
-def _other(verdict: Verdict, label: str) -> str:
-    return verdict.other if verdict.baseline == label else verdict.baseline
-
-
-def told(counts: dict[str, int]) -> str:
-    """How runs ended.
-
-    >>> told({"FINISHED": 9, "FAILED": 1})
-    '9 FINISHED, 1 FAILED'
-    """
-    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

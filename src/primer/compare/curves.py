@@ -9,8 +9,9 @@ import numpy as np
 
 from primer.compare.groups import Group
 from primer.compare.runs import Curve, TrackedRun
+from primer.errors import UsageError
 
-AXES = ("steps", "samples", "seconds")
+AXES = {"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}  # and what they are called
 MAX_POINTS = 300  # chosen: of a curve that is drawn some 600 pixels wide; `curves.parquet` has all
 
 
@@ -27,6 +28,10 @@ class Band:
     low: np.ndarray
     high: np.ndarray
     n: int
+
+    def low_above(self, *, zero: bool) -> np.ndarray:
+        """`low`; above `zero` for a log scale, on which a band down to 0 has no end."""
+        return np.maximum(self.low, self.mean / 10) if zero else self.low
 
 
 def curve_of(metric: str) -> str:
@@ -58,6 +63,8 @@ def bands(groups: Sequence[Group], metric: str, *, over: str = "steps", smooth: 
     `over` is one of AXES: optimizer steps, samples trained on, or seconds since the first point; `smooth` is
     the weight of what was before, as in an exponential moving average: 0 is none.
     """
+    if over not in AXES:
+        raise UsageError(f"over={over}: expected one of {', '.join(AXES)}")
     found = []
     for group in groups:
         curves = [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from primer.compare.runs import TrackedRun
-from primer.compare.settings import value_of
+from primer.compare.settings import differing, value_of
 from primer.errors import UsageError
+from primer.folder import read_environment
 
 ALLOWED = ("data", "metric", "unfinished")
 MAX_NAMED = 3
+SPLIT = ("data.seed", "data.val_fraction", "data.test_fraction", "data.stratify")  # which rows are evaluated
+UNIT = "data.standardize"  # what a loss is in
 
 
 def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> list[str]:
@@ -43,7 +45,12 @@ def _data(runs: Sequence[TrackedRun]) -> str | None:
 
 
 def _metric(runs: Sequence[TrackedRun], metric: str) -> str | None:
-    if not metric.endswith("loss"):
+    """Whether it is of other rows, in another unit, or by another criterion."""
+    is_loss = metric.endswith("loss")
+    split = [key for key in differing(runs) if key in (SPLIT if not is_loss else (*SPLIT, UNIT))]
+    if split:
+        return f"{', '.join(split)}: {metric} is of other rows, or in another unit"
+    if not is_loss:
         return None
     keys = sorted({key for run in runs for key in run.params if key.partition(".")[0] == "criterion"})
     found = {
@@ -87,10 +94,7 @@ def _versions(run: TrackedRun) -> dict[str, str]:
         for key in ("mlflow.source.git.commit", "primer.git.patch")
         if key in run.tags
     }
-    if run.folder:
-        try:
-            facts = json.loads((run.folder / "environment.json").read_text())
-            versions |= {"python": str(facts.get("python"))} | dict(facts.get("packages", {}))
-        except (OSError, ValueError, AttributeError):
-            pass
+    facts = read_environment(run.folder) if run.folder else {}
+    if facts:
+        versions |= {"python": str(facts.get("python"))} | dict(facts.get("packages", {}))
     return versions

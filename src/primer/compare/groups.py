@@ -11,7 +11,7 @@ import numpy as np
 
 from primer.compare.runs import OUTCOMES, TrackedRun
 from primer.compare.settings import differing, label_of, seed_keys, value_of
-from primer.direction import is_falling
+from primer.direction import rank
 
 LEVEL = 0.95  # of every interval, before it is corrected for many
 
@@ -36,6 +36,10 @@ class Group:
         """What it is called."""
         return label_of(self.values)
 
+    def values_of(self, key: str) -> list[str]:
+        """What its runs have of another key, each once: several where it is averaged over."""
+        return list(dict.fromkeys(value_of(run, key) for run in self.runs))
+
     @property
     def scores(self) -> np.ndarray:
         """The metric of each run, of shape (n,)."""
@@ -58,13 +62,19 @@ class Group:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Student's 95% interval of the mean; NaN of fewer than two runs."""
-        if self.n < 2:
+        """Student's 95% interval of the mean over seeds; NaN of fewer than two."""
+        scores = by_seed(self.scores, [seed for seed, _ in self.blocks])
+        if len(scores) < 2:
             return math.nan, math.nan
         from scipy import stats
 
-        half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * self.sd / math.sqrt(self.n)
-        return self.mean - half, self.mean + half
+        half = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1)) * float(stats.sem(scores))
+        return float(scores.mean()) - half, float(scores.mean()) + half
+
+    @property
+    def num_seeds(self) -> int:
+        """How many of them tell something of their own."""
+        return len({seed for seed, _ in self.blocks})
 
     @property
     def best(self) -> TrackedRun | None:
@@ -77,21 +87,24 @@ class Group:
         return float(np.mean([run.duration_s for run in self.runs])) if self.n else math.nan
 
 
-def rank(metric: str, value: float) -> float:
-    """What sorts values of a metric, the best first, NaN last."""
-    if math.isnan(value):
-        return math.inf
-    return value if is_falling(metric) else -value
+def by_seed(values: Sequence[float] | np.ndarray, seeds: Sequence[tuple[str, ...]]) -> np.ndarray:
+    """The mean for each seed: what else differs shares weights and rows, and is no evidence of its own."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for value, seed in zip(values, seeds, strict=True):
+        found.setdefault(seed, []).append(float(value))
+    return np.array([np.mean(some) for some in found.values()])
 
 
 def without_repeats(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
     """One run of each computation, a finished one first, else the newest: a repeat is no evidence."""
     order = sorted(runs, key=lambda run: (run.status == "FINISHED", run.started_at))
-    known = {
-        run.identity: run.digest for run in order if run.digest
-    }  # one that died early does not know its own
-    kept = {(run.identity, run.digest or known.get(run.identity)): run for run in order}
-    return [run for run in runs if kept[run.identity, run.digest or known.get(run.identity)] is run]
+    digests = {run.identity: run.digest for run in order if run.digest}
+
+    def computation(run: TrackedRun) -> tuple[str, str | None]:
+        return run.identity, run.digest or digests.get(run.identity)  # who died early has read no data
+
+    kept = {computation(run): run for run in order}
+    return [run for run in runs if kept[computation(run)] is run]
 
 
 def groups_of(runs: Sequence[TrackedRun], by: Sequence[str], metric: str) -> list[Group]:
@@ -116,5 +129,5 @@ def _group(
     ]
     seeds, rest = ([tuple(value_of(run, key) for key in keys) for run in compared] for keys in block_keys)
     blocks = tuple(zip(seeds, rest, strict=True))
-    order = sorted(counts, key=lambda status: OUTCOMES.index(status) if status in OUTCOMES else 99)
-    return Group(values, metric, tuple(compared), {status: counts[status] for status in order}, blocks)
+    ordered = {status: counts[status] for status in dict.fromkeys((*OUTCOMES, *counts)) if counts[status]}
+    return Group(values, metric, tuple(compared), ordered, blocks)

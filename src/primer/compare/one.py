@@ -16,6 +16,7 @@ from primer.errors import PrimerError
 from primer.folder import is_sweep, read_config
 from primer.summary import command_name, metrics_table, relative, terminal_curve
 from primer.tracking.tags import ERROR, NONFINITE, SWEEP, VERIFICATION, WARNING
+from primer.tracking.text import text_of
 
 TOLD = (ERROR, NONFINITE, WARNING)
 SWITCHES = ("data", "net", "activation", "optimizer", "scheduler", "accelerator")
@@ -111,7 +112,4 @@ def _params(overrides: list[str]) -> dict[str, str]:
         config = compose(overrides)
     except PrimerError:  # options of somebody's own
         return {}
-    return {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
-        for key, value in flat(config).items()
-    }
+    return {key: text_of(value) for key, value in flat(config).items()}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from primer.compare.comparison import Comparison
-from primer.compare.curves import Band, bands, curve_of
+from primer.compare.curves import AXES, Band, bands, curve_of
 from primer.compare.groups import Group
 from primer.compare.scales import is_log, is_log_key
 from primer.compare.settings import label_of, number_of, numeric_keys
@@ -119,13 +119,11 @@ def _draw_curves(
     for group, line in lines:
         colour = COLOURS[labels.index(_label(group, keys)) % len(COLOURS)]
         axes.plot(line.x, line.mean, color=colour, linewidth=1.6, label=f"{_label(group, keys)} (n={line.n})")
-        low = (
-            np.maximum(line.low, line.mean / 10) if with_log else line.low
-        )  # a band down to 0 has no end there
+        low = line.low_above(zero=with_log)
         axes.fill_between(line.x, low, line.high, color=colour, alpha=0.18, linewidth=0)
     if with_log:
         axes.set_yscale("log")
-    axes.set_xlabel({"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}[over])
+    axes.set_xlabel(AXES[over])
     axes.set_ylabel(
         f"{metric}, mean and standard deviation" if any(line.n > 1 for _, line in lines) else metric
     )

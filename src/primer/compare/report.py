@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -14,11 +13,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from primer.compare.charts import charts
-from primer.compare.comparison import Comparison, told
+from primer.compare.comparison import Comparison
+from primer.compare.groups import Group
 from primer.compare.plot import figure_of
 from primer.compare.runs import TrackedRun
-from primer.compare.settings import numeric_keys, value_of
+from primer.compare.settings import numeric_keys
+from primer.compare.telling import COLUMNS, number, row_of
 from primer.files import write_atomically
+from primer.folder import read_environment
 
 MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
 
@@ -39,13 +41,12 @@ def page_of(found: Comparison) -> str:
         picture=_picture(found),
         scripts=scripts,
         curves=curves,
-        settings=[_setting(found, index) for index in range(min(MAX_ROWS, len(found.groups)))],
+        columns=COLUMNS,
+        settings=[row_of(group) for group in found.groups[:MAX_ROWS]],
         num_hidden=max(0, len(found.groups) - MAX_ROWS),
         verdicts=found.verdicts[:MAX_ROWS],
         num_comparisons=round(0.05 / (1 - found.verdicts[0].level)) if found.verdicts else 0,
-        differing=[
-            _differing(found, group.runs[0], group.label) for group in found.groups[:MAX_ROWS] if group.n
-        ],
+        differing=[_differing(found, group) for group in found.groups[:MAX_ROWS] if group.n],
         shared=_shared(found),
         runs=[_run(found, run) for run in found.runs],
         environment=_environment(found.runs),
@@ -65,23 +66,9 @@ def _picture(found: Comparison) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _setting(found: Comparison, index: int) -> dict[str, Any]:
-    group = found.groups[index]
-    low, high = group.interval
-    return {
-        "label": group.label,
-        "n": group.n,
-        "mean": _number(group.mean),
-        "sd": _number(group.sd),
-        "interval": "" if math.isnan(low) else f"{low:.4g} to {high:.4g}",
-        "best": _number(group.best.metrics[found.metric]) if group.best else "",
-        "seconds": f"{group.duration_s:.1f}" if group.n else "",
-        "runs": told(group.counts),
-    }
-
-
-def _differing(found: Comparison, run: TrackedRun, label: str) -> dict[str, Any]:
-    return {"label": label, "cells": [value_of(run, key) for key in found.differing]}
+def _differing(found: Comparison, group: Group) -> list[str]:
+    """A setting's name and its values of what differs, all of them of what is averaged over."""
+    return [group.label, *(", ".join(group.values_of(key)) for key in found.differing)]
 
 
 def _shared(found: Comparison) -> list[tuple[str, str]]:
@@ -99,7 +86,7 @@ def _run(found: Comparison, run: TrackedRun) -> dict[str, Any]:
     return {
         "name": run.name,
         "status": run.status,
-        "value": _number(value),
+        "value": number(value),
         "seconds": f"{run.duration_s:.1f}",
         "id": run.run_id or str(run.folder),
     }
@@ -107,12 +94,7 @@ def _run(found: Comparison, run: TrackedRun) -> dict[str, Any]:
 
 def _environment(runs: Sequence[TrackedRun]) -> list[tuple[str, str]]:
     """Packages and machine of the first run; others that differ are among the notes."""
-    if not runs[0].folder:
-        return []
-    try:
-        facts = json.loads((runs[0].folder / "environment.json").read_text())
-    except (OSError, ValueError):
-        return []
+    facts = read_environment(runs[0].folder) if runs[0].folder else {}
     flat = {key: value for key, value in facts.items() if not isinstance(value, dict | list)}
     return [(key, str(value)) for key, value in (flat | dict(facts.get("packages", {}))).items()]
 
@@ -123,7 +105,3 @@ def _repeat(found: Comparison) -> list[str]:
     if best:
         lines.append(f"primer reproduce {best.run_id or best.folder}    # the best run: {best.name}")
     return lines
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4g}"

@@ -19,6 +19,7 @@ from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Record, read
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED
+from primer.tracking.text import text_of
 
 if TYPE_CHECKING:
     from primer.tracking.reading import StoredRun
@@ -102,7 +103,7 @@ def run_in(folder: Path) -> TrackedRun:
     tags: dict[str, str] = {}
     for record in records:
         tags |= record["tags"] if record["kind"] in ("run", "resume", "tags") else {}
-    params = {key: _text(value) for record in begun for key, value in record["params"].items()}
+    params = {key: text_of(value) for record in begun for key, value in record["params"].items()}
     if data:
         params["criterion"] = data["criterion"]
     ends = [record for record in records if record["kind"] == "end"]
@@ -187,8 +188,3 @@ def _profile(text: str | None) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):  # a dataset of somebody else's
         return {}
     return rows if isinstance(rows, dict) else {}
-
-
-def _text(value: Any) -> str:
-    """A param as MLflow keeps it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from primer.errors import UsageError
+
+SCALES = ("auto", "linear", "log")
 FALLS_FAR = 20  # chosen, times: a loss that falls so far is seen on a log scale only
 LOG_KEYS = ("lr", "batch_size", "weight_decay", "eps", "hidden_dim")  # chosen over decades, or by doubling
 WIDE = 8  # times, of any other number
@@ -13,6 +16,8 @@ WIDE = 8  # times, of any other number
 
 def is_log(values: Iterable[np.ndarray], scale: str = "auto") -> bool:
     """Whether values of a metric are drawn on a log scale; never where one is not above 0."""
+    if scale not in SCALES:
+        raise UsageError(f"scale={scale}: expected one of {', '.join(SCALES)}")
     found = np.concatenate([np.asarray(some, dtype=float) for some in values] or [np.ones(1)])
     found = found[np.isfinite(found)]
     if scale == "linear" or not len(found) or found.min() <= 0:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from primer.compare.comparison import Comparison, told
+from primer.compare.comparison import Comparison
 from primer.compare.curves import Band, bands, curve_of
 from primer.compare.scales import is_log
+from primer.compare.telling import COLUMNS, row_of
 from primer.compare.verdict import DIFFERS, SAME
 from primer.console import result_console
 
@@ -43,29 +44,12 @@ def show(found: Comparison, *, over: str = "steps", smooth: float = 0.0, scale: 
 
 def _table(found: Comparison) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", title=found.metric, title_justify="left")
-    table.add_column("setting", no_wrap=True)
-    for column in ("n", "mean", "sd", "95% interval", "best", "seconds"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("runs")
+    for column in COLUMNS:
+        is_text = column in ("setting", "runs")
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "runs")
     for group in found.groups[:MAX_ROWS]:
-        low, high = group.interval
-        best = group.best.metrics[found.metric] if group.best else math.nan
-        between = "" if math.isnan(low) else f"{low:.4g} to {high:.4g}"
-        numbers = [_number(value) for value in (group.mean, group.sd)]
-        table.add_row(
-            Text(group.label),
-            str(group.n),
-            *numbers,
-            between,
-            _number(best),
-            f"{group.duration_s:.1f}" if group.n else "",
-            told(group.counts),
-        )
+        table.add_row(*(Text(cell) for cell in row_of(group)))
     return table
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4g}"
 
 
 def terminal_curves(lines: Sequence[Band], metric: str, over: str, scale: str = "auto") -> str:

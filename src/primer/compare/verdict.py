@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from primer.compare.groups import LEVEL, Group
+from primer.compare.groups import LEVEL, Group, by_seed
 from primer.direction import is_falling
 
 SAME, DIFFERS, UNSEEN, TOO_FEW = "same", "differs", "no difference seen", "too few runs"
@@ -55,16 +55,14 @@ class Verdict:
         if self.kind == TOO_FEW:
             seen = "" if math.isnan(self.effect) else f" ({self.effect:+.3g} between them)"
             return f"{names}: too few runs to tell{seen}; at least two seeds each are needed, five tell more"
-        how = self._how()
-        low, high = self.interval
         if self.kind == DIFFERS:
             worse = self.baseline if self.better == self.other else self.other
             return f"{self.better} is better than {worse} {self.by_how_much()}"
-        wanted = ""
+        (low, high), wanted = self.interval, ""
         if self.num_needed:
             wanted = f"; about n={self.num_needed} would be needed to see {abs(self.effect):.3g}"
         return (
-            f"no difference seen between {names} with {how}: {self.effect:+.3g} {self.metric} "
+            f"no difference seen between {names} with {self._how()}: {self.effect:+.3g} {self.metric} "
             f"({told_level(self.level)} interval {low:+.3g} to {high:+.3g}){wanted}"
         )
 
@@ -98,42 +96,30 @@ def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
     is_paired = len(pairs) >= max(1, MOSTLY * min(baseline.n, other.n))
     level = 1 - (1 - LEVEL) / num_comparisons
     if is_paired and all(_is_same(baseline, other, pair) for pair in pairs):
-        kind, effect, interval, needed = SAME, 0.0, (0.0, 0.0), None
-        n = len(pairs), len(pairs)
+        found, n = Judged(SAME, 0.0, (0.0, 0.0)), (len(pairs), len(pairs))
     elif is_paired:
-        first, second = baseline.scores, other.scores
         seeds = [baseline.blocks[place][0] for place, _ in pairs]
-        differences = _by_seed([second[j] - first[i] for i, j in pairs], seeds)
-        kind, effect, interval, needed = _paired(differences, level)
-        n = len(differences), len(differences)
+        differences = by_seed([other.scores[j] - baseline.scores[i] for i, j in pairs], seeds)
+        found, n = _paired(differences, level), (len(differences), len(differences))
     else:
-        samples = [_by_seed(group.scores, [seed for seed, _ in group.blocks]) for group in (baseline, other)]
-        kind, effect, interval, needed = _unpaired(samples[0], samples[1], level)
-        n = len(samples[0]), len(samples[1])
+        first, second = (by_seed(one.scores, [seed for seed, _ in one.blocks]) for one in (baseline, other))
+        found, n = _unpaired(first, second, level), (len(first), len(second))
     better = None
-    if kind == DIFFERS:
-        better = other.label if (effect < 0) == is_falling(baseline.metric) else baseline.label
+    if found.kind == DIFFERS:
+        better = other.label if (found.effect < 0) == is_falling(baseline.metric) else baseline.label
     return Verdict(
         baseline=baseline.label,
         other=other.label,
         metric=baseline.metric,
-        kind=kind,
-        effect=effect,
-        interval=interval,
+        kind=found.kind,
+        effect=found.effect,
+        interval=found.interval,
         level=level,
         n=n,
         is_paired=is_paired,
-        num_needed=needed,
+        num_needed=found.num_needed,
         better=better,
     )
-
-
-def _by_seed(values: Sequence[float] | np.ndarray, seeds: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """The mean for each seed: what else differs shares weights and rows, and is no evidence of its own."""
-    found: dict[tuple[str, ...], list[float]] = {}
-    for value, seed in zip(values, seeds, strict=True):
-        found.setdefault(seed, []).append(float(value))
-    return np.array([np.mean(some) for some in found.values()])
 
 
 def _pairs(baseline: Group, other: Group) -> list[tuple[int, int]]:
@@ -155,7 +141,13 @@ def _is_same(baseline: Group, other: Group, pair: tuple[int, int]) -> bool:
     )
 
 
-Judged = tuple[str, float, tuple[float, float], int | None]
+class Judged(NamedTuple):
+    """What a test says of two samples."""
+
+    kind: str
+    effect: float
+    interval: tuple[float, float] = (math.nan, math.nan)
+    num_needed: int | None = None
 
 
 def _paired(differences: np.ndarray, level: float) -> Judged:
@@ -163,11 +155,10 @@ def _paired(differences: np.ndarray, level: float) -> Judged:
 
     n, effect = len(differences), float(differences.mean())
     if n < 2:
-        return TOO_FEW, effect, (math.nan, math.nan), None
+        return Judged(TOO_FEW, effect)
     sd = float(differences.std(ddof=1))
-    if sd <= ROUNDING * max(
-        abs(effect), float(np.abs(differences).max())
-    ):  # the same in each pair, of which Student's t knows nothing: a sign test
+    size = float(np.abs(differences).max())
+    if sd <= ROUNDING * size:  # the same in each pair, of which Student's t knows nothing: a sign test
         is_told = effect != 0 and stats.binomtest(n, n).pvalue <= 1 - level
         return _constant(effect, is_told=bool(is_told))
     found = stats.ttest_1samp(differences, 0.0).confidence_interval(level)
@@ -178,10 +169,10 @@ def _unpaired(first: np.ndarray, second: np.ndarray, level: float) -> Judged:
     from scipy import stats
 
     if not len(first) or not len(second):
-        return TOO_FEW, math.nan, (math.nan, math.nan), None
+        return Judged(TOO_FEW, math.nan)
     effect = float(second.mean() - first.mean())
     if min(len(first), len(second)) < 2:
-        return TOO_FEW, effect, (math.nan, math.nan), None
+        return Judged(TOO_FEW, effect)
     size = float(np.abs(np.concatenate([first, second])).max())
     effect = 0.0 if abs(effect) <= ROUNDING * size else effect
     sd = math.sqrt((float(first.var(ddof=1)) + float(second.var(ddof=1))) / 2)
@@ -197,17 +188,18 @@ def _unpaired(first: np.ndarray, second: np.ndarray, level: float) -> Judged:
 
 def _constant(effect: float, *, is_told: bool) -> Judged:
     """Of differences that are always the same."""
-    kind = DIFFERS if is_told else TOO_FEW if effect else UNSEEN
-    return kind, effect, (effect, effect) if kind != TOO_FEW else (math.nan, math.nan), None
+    if effect and not is_told:
+        return Judged(TOO_FEW, effect)
+    return Judged(DIFFERS if is_told else UNSEEN, effect, (effect, effect))
 
 
 def _judged(
     effect: float, interval: tuple[float, float], level: float, sd: float, *, is_paired: bool
 ) -> Judged:
     if interval[0] > 0 or interval[1] < 0:
-        return DIFFERS, effect, interval, None
+        return Judged(DIFFERS, effect, interval)
     needed = num_needed(abs(effect) / sd, 1 - level, is_paired=is_paired) if effect else None
-    return UNSEEN, effect, interval, needed
+    return Judged(UNSEEN, effect, interval, needed)
 
 
 def num_needed(size: float, alpha: float, *, is_paired: bool) -> int | None:

@@ -75,10 +75,8 @@ def in_bounds(value: Any, bounds: Mapping[str, Any]) -> bool:
         return value in bounds["one_of"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value != ""
-    if abs(value) > sys.float_info.max:  # an infinity, or a whole number that no float holds
-        return False
     return (
-        math.isfinite(value)
+        abs(value) <= sys.float_info.max  # no infinity, no NaN, no whole number that no float holds
         and value > bounds.get("above", -math.inf)
         and value >= bounds.get("at_least", -math.inf)
         and value < bounds.get("below", math.inf)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from primer.direction import rank
 from primer.ending import Ending
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -16,7 +17,7 @@ from primer.sweep.job import result_in
 from primer.sweep.plan import Job
 from primer.sweep.report import Report
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Sweep, best_of, objective, rank
+from primer.sweep.sweep import Sweep, best_of, objective
 from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import COUNTS

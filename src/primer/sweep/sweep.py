@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.direction import is_falling
+from primer.direction import rank
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
@@ -225,13 +225,6 @@ def best_of(results: Iterable[RunResult | None], config: dict[str, Any]) -> tupl
         and not math.isnan(value)
     ]
     return min(found, key=lambda pair: rank(config["monitor"], pair[1]), default=None)
-
-
-def rank(metric: str, value: float | None) -> tuple[bool, float]:
-    """What sorts values of a metric, the best first, those that are none last."""
-    if value is None or math.isnan(value):
-        return True, 0.0
-    return False, value if is_falling(metric) else -value
 
 
 def objective(metrics: dict[str, float], config: dict[str, Any]) -> float | None:

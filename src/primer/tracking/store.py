@@ -33,6 +33,7 @@ from primer.errors import RunError
 from primer.tracking.database import client_of, write_rows
 from primer.tracking.journal import Record
 from primer.tracking.tags import DRIFT, ID, NONFINITE, SHIPPED
+from primer.tracking.text import text_of
 from primer.tracking.uri import SQLITE, sqlite_path
 from primer.yaml_text import from_yaml
 
@@ -166,7 +167,7 @@ class Store:
         if not params:
             return
         logged = {} if is_new else self.client.get_run(run_id).data.params
-        texts = {key: _text(value) for key, value in params.items()}
+        texts = {key: text_of(value) for key, value in params.items()}
         drift = {
             f"{DRIFT}{key}": f"{logged[key]} -> {text}"
             for key, text in texts.items()
@@ -275,10 +276,6 @@ def _check_model(folder: Path, listed: Callable[[str | None], Iterable[FileInfo]
         name = None if place == folder else place.relative_to(folder).as_posix()
         files = {path.relative_to(folder).as_posix(): path for path in place.iterdir() if path.is_file()}
         _check_arrived(files, listed(name))
-
-
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

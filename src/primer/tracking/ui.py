@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from typing import TYPE_CHECKING
 
-from primer.direction import is_falling
+from primer.direction import rank
 from primer.errors import UsageError
 from primer.redact import redacted_text
 from primer.tracking.trouble import asking
@@ -73,7 +72,6 @@ def _watched(job: Run) -> str:
     return name if name in job.data.metrics else "train/loss"
 
 
-def _rank(job: Run) -> float:
+def _rank(job: Run) -> tuple[bool, float]:
     name = _watched(job)
-    value = job.data.metrics.get(f"best/{name}", job.data.metrics.get(name, math.inf))
-    return float(value if is_falling(name) or value == math.inf else -value)
+    return rank(name, job.data.metrics.get(f"best/{name}", job.data.metrics.get(name)))

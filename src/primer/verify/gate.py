@@ -104,11 +104,9 @@ def _content(cell: Any) -> str:
 
 def _told(value: Any) -> str:
     """A value, whole: a large tensor prints some of its entries."""
-    if isinstance(value, Tensor):
-        data = value.detach().cpu().contiguous().view(torch.uint8) if value.numel() else value
-        return (
-            f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bytes(data.flatten().tolist())).hexdigest()}"
-        )
+    if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+        data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(data).hexdigest()}"
     return repr(value)
 
 
