@@ -17,7 +17,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from primer.config.targets import accepts, build
 from primer.data import Dataset
@@ -177,7 +177,10 @@ def make_module(
     optimizer: Callable[..., Optimizer] = functools.partial(build, fast | config["optimizer"], "optimizer")
     scheduler = _scheduler(config["scheduler"], num_steps)
     if any(True for _ in net.parameters()):
-        scheduler(optimizer(net.parameters()))  # so that keys they refuse are told now
+        made = scheduler(optimizer(net.parameters()))  # so that keys they refuse are told now
+        if isinstance(made, ReduceLROnPlateau):
+            option = config["switches"]["scheduler"]
+            raise ConfigError(f"scheduler={option}: waits for a metric; expected one that follows the steps")
     criterion = Criterion(build(config["criterion"], "criterion", **takes_task))
     num_parts = config["accumulate_grad_batches"]
     if num_parts > 1 and not criterion.can_be_cut:

@@ -118,10 +118,16 @@ def _newest_whole(folder: Path) -> Path:
     raise UsageError(f"{folder}: has no whole checkpoint to begin from")
 
 
-def begin_again(folder: Path, config: dict[str, Any], changes: Changes | None = None) -> None:
-    """Write down that another attempt begins of a run that is held, and what is not as it was."""
-    before = [record["tags"] for record in read(folder) if record["kind"] in ("run", "resume")][-1]
-    drifted = drift(before, read_environment(folder))
+def begin_again(
+    folder: Path, config: dict[str, Any], changes: Changes | None = None, *, num_together: int = 1
+) -> None:
+    """Write down that another attempt begins of a run that is held, and what is not as it was.
+
+    `num_together` is how many runs train as one in this attempt.
+    """
+    records = read(folder)
+    before = [record["tags"] for record in records if record["kind"] in ("run", "resume")][-1]
+    drifted = drift(before, read_environment(folder)) | _other_company(records, num_together)
     asked = {key: f"{old} -> {new}" for key, (old, new) in (changes or {}).items()}
     write_config(folder, config)
     write_facts(folder)
@@ -137,3 +143,13 @@ def begin_again(folder: Path, config: dict[str, Any], changes: Changes | None = 
         )
         for name, text in drifted.items():
             journal.write("warning", message=f"{name} changed since the run began: {text}")
+
+
+def _other_company(records: list[Record], num_together: int) -> dict[str, str]:
+    """Whether the run trained as one with others, and now with fewer: sums are rounded in another order."""
+    nums = [record.get("num_fused", 1) for record in records if record["kind"] == "start"]
+    if not nums or nums[-1] == num_together:
+        return {}
+    now = f"with {num_together - 1} others" if num_together > 1 else "alone"
+    was = f"as one with {nums[-1] - 1} others" if nums[-1] > 1 else "alone"
+    return {"trained": f"{was} -> {now}, which rounds otherwise"}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+from primer.config.identity import settings_of
 from primer.data import Dataset, Split
 from primer.errors import CantFuse
 from primer.gating import pass_gate
@@ -114,7 +114,7 @@ def _end(runs: list[Run], members: list[Member], stop: StopSignal) -> None:
 
 def _settings(run: Run) -> str:
     """What members whose optimizer is one have in common; sorted by it, they are neighbours."""
-    return json.dumps([run.config["optimizer"], run.config["scheduler"]], sort_keys=True)
+    return settings_of(run.config)
 
 
 def _spans(runs: list[Run]) -> list[range]:

@@ -119,7 +119,7 @@ def test_one_that_diverges_fails_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        (("net.fault=none",), "the net changes itself in its forward"),
+        (("net.fault=none",), "what they compute changes in training: net.calls"),
         (("net=two_layer", "on_nonfinite=skip"), None),
         (("net=two_layer", "accelerator.precision=bf16-mixed"), None),
     ],

@@ -89,7 +89,7 @@ def switched(run: TrackedRun) -> list[str]:
         f"{key}={value}"
         for key, value in run.params.items()
         if key not in (*SWITCHES, "criterion")
-        and defaults.get(key) not in (value, None)
+        and defaults.get(key) != value
         and not _follows(key, value, run)
     ]
     return [*told, *keys]

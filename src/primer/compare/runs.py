@@ -126,19 +126,19 @@ def run_in(folder: Path) -> TrackedRun:
 
 
 def run_of(entity: StoredRun, store: Store) -> TrackedRun:
-    """A run of an MLflow store; its curves come from its folder where that is here."""
-    tags = dict(entity.data.tags)
+    """A run of an MLflow store; from its folder where that is here.
+
+    Of a run that was resumed MLflow has the first params, and a duration with the time between attempts.
+    """
+    tags, run_id = dict(entity.data.tags), str(entity.info.run_id)
     folder = Path(tags.get(FOLDER, ""))
-    is_here = tags.get(HOST) == host() and (folder / JOURNAL).exists()
-    run_id = str(entity.info.run_id)
-    place = folder if is_here and id_of(folder) == run_id else None
+    if tags.get(HOST) == host() and (folder / JOURNAL).exists() and id_of(folder) == run_id:
+        return run_in(folder)
     datasets = entity.inputs.dataset_inputs if entity.inputs else []
     profile = _profile(datasets[0].dataset.profile) if datasets else {}
     start, end = entity.info.start_time, entity.info.end_time
 
     def curves() -> dict[str, Curve]:
-        if place:
-            return _curves_of(read(place))
         from primer.tracking.reading import histories
 
         keys = [key for key in entity.data.metrics if not key.startswith(ENDS)]
@@ -155,7 +155,7 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
         metrics=dict(entity.data.metrics),
         digest=str(datasets[0].dataset.digest) if datasets else None,
         num_rows=profile.get("train"),
-        folder=place,
+        folder=None,
         read_curves=curves,
     )
 

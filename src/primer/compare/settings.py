@@ -10,6 +10,7 @@ from primer.errors import UsageError
 
 NOT_SET = "-"  # for a key that a run does not have
 GROUPS = ("activation", "optimizer", "net", "data", "criterion", "scheduler", "accelerator")
+ROUNDING = {"accelerator.num_threads"}  # what a repeat may need, to round as the run it repeats did
 
 
 def value_of(run: TrackedRun, key: str) -> str:
@@ -28,10 +29,12 @@ def seed_keys(runs: Sequence[TrackedRun]) -> set[str]:
 def differing(runs: Sequence[TrackedRun]) -> list[str]:
     """The keys of which runs have several values: not seeds, nor what follows from another switch.
 
-    `optimizer.betas` follows from `optimizer` where all runs of one optimizer have the same.
+    `optimizer.betas` follows from `optimizer` where all runs of one optimizer have the same. What but rounds
+    otherwise differs where nothing else does.
     """
     seeds = seed_keys(runs)
     keys = [key for key in _keys(runs) if key not in seeds and len({value_of(run, key) for run in runs}) > 1]
+    keys = [key for key in keys if key not in ROUNDING] or keys
     return [key for key in keys if not _follows(key, keys, runs)]
 
 

@@ -39,6 +39,11 @@ def config_hash(config: dict[str, Any]) -> str:
     return _digest(_computation(config))[:16]
 
 
+def settings_of(config: dict[str, Any]) -> str:
+    """Equal for runs whose optimizer and scheduler have the same numbers."""
+    return json.dumps([config["optimizer"], config["scheduler"]], sort_keys=True)
+
+
 def group_name(config: dict[str, Any]) -> str:
     """Names everything but the seeds: runs of one group differ by seed alone, and average into one curve.
 

@@ -14,7 +14,7 @@ from typing import Any
 from primer.attempt import Worker, train_in_worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending, ending_of
-from primer.errors import RunError, UsageError
+from primer.errors import CantFuse, RunError, UsageError
 from primer.folder import held, write_header
 from primer.redact import secrets_of
 from primer.result import RunResult
@@ -120,12 +120,12 @@ class TileMeans:
         return self.stop.alone or ending
 
 
-def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult] | str:
+def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult]:
     """Begin jobs, or go on with them, and have them trained as one; what each came to, by number.
 
-    One that is not there came to nothing of its own, since their process failed: it can go on alone. A text
-    says why they can't be trained as one: nothing was begun. `origin` is what a job's journal says of its
-    sweep.
+    One that is not there came to nothing of its own, since their process failed: it can go on alone. Raises
+    CantFuse where they can't be trained as one: nothing was begun. `origin` is what a job's journal says of
+    its sweep.
     """
     new = {job.number: job for job in means.jobs if not is_begun(job)}
     sizes: dict[Path, int] = {}  # of journals that were there
@@ -143,16 +143,16 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
                     write_header(job.folder, config, job=origin(job) | {TOGETHER: together})
                 else:
                     sizes[job.folder / NAME] = (job.folder / NAME).stat().st_size
-                    begin_again(job.folder, config)
+                    begin_again(job.folder, config, num_together=len(means.jobs))
         except (OSError, RunError, UsageError) as error:
             _leave(new.values(), sizes)
-            return f"one can't be begun: {error}"
+            raise CantFuse(f"one can't be begun: {error}") from None
         first = means.jobs[0].folder
         exit_code = train_in_worker(first, {}, means.locks[0], means.stop, means.courier, means)
         if exit_code == os.EX_UNAVAILABLE:
             reason = _reason(first)
             _leave(new.values(), sizes)
-            return reason
+            raise CantFuse(reason)
         for job in means.jobs:
             means.conclude(job, exit_code)
         return means.results

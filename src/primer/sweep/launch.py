@@ -173,7 +173,8 @@ class Launch:
         """Jobs as they are trained: together where that can be, on this machine."""
         settings = self._asked.settings
         if settings.get("fuse", "off") == "off":
-            return [Tile((job,)) for job in jobs]
+            reason = "hydra.launcher.fuse=off" if "fuse" in settings else "each is a job of the cluster's"
+            return [Tile((job,), reason) for job in jobs]
         begun = [job for job in jobs if is_begun(job)]
         numbers = {job.number for job in begun}
         new = [job for job in jobs if job.number not in numbers]

@@ -64,8 +64,8 @@ class LocalBackend:
 
     def run_tile(
         self, tile: TileAttempt, hear: Callable[[Job, Iterable[Record]], None]
-    ) -> dict[int, RunResult] | str:
-        """Train jobs in one process; what each came to, or why they can't be trained as one."""
+    ) -> dict[int, RunResult]:
+        """Train jobs in one process; what each came to. Raises CantFuse where that can't be."""
         tile.stop.begin()
         start = self._start(tile.slot, tile.environment)
         means = TileMeans(list(tile.jobs), tile.courier, tile.stop, hear, tile.begin, start)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.direction import rank
+from primer.errors import CantFuse
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
@@ -112,13 +113,15 @@ class Sweep:
         backend = self.backend
         assert isinstance(backend, LocalBackend)
         attempt = TileAttempt(self.folder, tile.jobs, slot, stop, self.environment, courier, told.begin)
-        found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
         names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
-        if isinstance(found, str):
-            told.say(f"plan    alone: {names}: {found}")
+        try:
+            found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
+        except CantFuse as reason:
+            told.say(f"plan    alone: {names}: {reason}")
             found = {}
-        elif len(found) < len(tile.jobs):
-            told.say(f"plan    alone: {len(tile.jobs) - len(found)} runs: the process of {names} failed")
+        else:
+            if num_left := len(tile.jobs) - len(found):
+                told.say(f"plan    alone: {num_left} runs: the process of {names} failed")
         for job in tile.jobs:
             result = found.get(job.number)
             is_over = result is not None and (result.status == "FINISHED" or not self.settings["retries"])

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from primer.config.identity import settings_of
 from primer.ranks import is_shared
 from primer.sweep.plan import Job
 
@@ -48,8 +49,11 @@ def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED)
             groups.setdefault(_key(job.config), []).append(job)
     tiles = [Tile((job,), alone[job.number]) for job in jobs if job.number in alone]
     for group in groups.values():
-        group.sort(key=lambda job: _settings(job.config))
+        group.sort(key=lambda job: settings_of(job.config))
         largest = min(max_fused, _fitting(group[0].config, num_slots))
+        if largest == 1 and len(group) > 1:
+            tiles += [Tile((job,), f"hydra.launcher.max_fused={max_fused}") for job in group]
+            continue
         num_tiles = max(min(num_slots, len(group) // 2), math.ceil(len(group) / largest), 1)
         bounds = [len(group) * number // num_tiles for number in range(num_tiles + 1)]
         tiles += [Tile(tuple(group[start:stop])) for start, stop in pairwise(bounds)]
@@ -91,10 +95,6 @@ def _fitting(config: dict[str, Any], num_slots: int) -> int:
     return max(1, int(memory * SHARE_OF_MEMORY / num_slots / max(1, size)))
 
 
-def _settings(config: dict[str, Any]) -> str:
-    return json.dumps([config["optimizer"], config["scheduler"]], sort_keys=True)
-
-
 def told(tiles: Sequence[Tile], keys: Sequence[str]) -> list[str]:
     """The plan in lines: how many runs train as one, told apart by the `keys` swept, and why others do not.
 
@@ -106,8 +106,21 @@ def told(tiles: Sequence[Tile], keys: Sequence[str]) -> list[str]:
         if len(tile.jobs) > 1:
             groups.setdefault(_shape(tile.jobs[0].config, keys), []).append(len(tile.jobs))
     lines = [_line(sizes, shape) for shape, sizes in groups.items()]
+    own = dict.fromkeys(name for tile in tiles if len(tile.jobs) > 1 for name in _own(tile.jobs[0].config))
+    if own:
+        lines.append(f"if what {' and '.join(own)} computes can be stacked, which is asked before they train")
     reasons = Counter(tile.alone or "no other run has its shape" for tile in tiles if len(tile.jobs) == 1)
     return lines + [f"{num} alone: {reason}" for reason, num in reasons.items()]
+
+
+def _own(config: dict[str, Any]) -> list[str]:
+    """The options that are not primer's own or torch's, of which nobody knows what they do."""
+    parts = {name: config[name].get("_target_", "") for name in ("net", "activation", "criterion")}
+    return [
+        f"{name}={config['switches'][name]}"
+        for name, target in parts.items()
+        if not target.startswith(("primer.", "torch."))
+    ]
 
 
 def _line(sizes: list[int], shape: str) -> str:

@@ -6,35 +6,37 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primer.errors import CantFuse
 from primer.training.batches import Batch, Part
+from primer.training.module import TrainingModule
 from primer.training.randomness import random_states
+from primer.training.snapshot import difference, snapshot
 from primer.training.stack import Stack
 
+HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")  # of tensors and modules
 TOLERANCE = 1e-4  # chosen: far above rounding, far below any other arithmetic
 
 
 def check_fusible(stack: Stack, batches: Sequence[Batch]) -> None:
     """Raise CantFuse where the members' nets, stacked, would not do what each does alone.
 
-    What a net does is recorded once, so it may not change itself or draw random numbers in its forward, nor
-    change a tensor in place. Losses and gradients are compared for each of some batches.
+    What the first one's net and criterion do is recorded once, for all: they may not differ in more than
+    weights, change themselves or draw random numbers, nor change a tensor in place. Losses and gradients are
+    compared for each of some batches.
     """
-    module = stack.members[0]
-    if not stack.names:
-        raise CantFuse("the net has no weights")
-    if not all(weight.requires_grad for weight in module.net.parameters()):
-        raise CantFuse("some weights of the net are frozen")
-    if any(True for _ in module.net.buffers()):
-        raise CantFuse("the net has buffers, as batch norm")
-    module.net.train()
-    before, generators = _attributes(module.net), random_states()
+    _check_weights(stack)
+    for module in stack.members:
+        module.net.train()
+    before, generators = snapshot(_recorded(stack.members[0])), random_states()
+    for module in stack.members[1:]:
+        if path := difference(before, snapshot(_recorded(module))):
+            raise CantFuse(f"they differ in more than weights: {path}")
     alone = [_alone(stack, batch[0]) for batch in batches]
-    if _attributes(module.net) != before:
-        raise CantFuse("the net changes itself in its forward")
-    if not _are_same(random_states(), generators):
+    if path := difference(before, snapshot(_recorded(stack.members[0]))):
+        raise CantFuse(f"what they compute changes in training: {path}")
+    if difference(snapshot(generators), snapshot(random_states())) is not None:
         raise CantFuse("the net draws random numbers, as dropout")
     for batch, expected in zip(batches, alone, strict=True):
         try:
@@ -46,6 +48,24 @@ def check_fusible(stack: Stack, batches: Sequence[Batch]) -> None:
             raise CantFuse(f"the nets can't be stacked: {type(error).__name__}: {reason}") from None
         if not all(map(_are_close, found, expected)):
             raise CantFuse("the stacked nets answer otherwise than each alone")
+
+
+def _check_weights(stack: Stack) -> None:
+    net = stack.members[0].net
+    if not stack.names:
+        raise CantFuse("the net has no weights")
+    if not all(weight.requires_grad for weight in net.parameters()):
+        raise CantFuse("some weights of the net are frozen")
+    if any(True for _ in net.buffers()):
+        raise CantFuse("the net has buffers, as batch norm")
+    holders = [*net.parameters(), *net.modules()]
+    if any(getattr(holder, name, None) for holder in holders for name in HOOKS):
+        raise CantFuse("the net has hooks on its gradients")
+
+
+def _recorded(module: TrainingModule) -> dict[str, Any]:
+    """What is recorded of a member for all of them."""
+    return {"net": module.net, "criterion": module.criterion}
 
 
 def _alone(stack: Stack, part: Part) -> list[Tensor]:
@@ -80,21 +100,3 @@ def _are_close(one: Tensor, other: Tensor) -> bool:
     is_close = (one - other).abs() <= TOLERANCE * (largest + TOLERANCE)
     overflows = ~(one.isfinite() & other.isfinite())  # where it does may differ
     return bool((is_close | overflows).all())
-
-
-def _attributes(net: nn.Module) -> list[dict[str, Any]]:
-    """What a net remembers besides its weights."""
-    return [
-        {name: repr(value) for name, value in vars(module).items() if name not in ("_parameters", "_modules")}
-        for module in net.modules()
-    ]
-
-
-def _are_same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return all(_are_same(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return all(_are_same(*pair) for pair in zip(one, other, strict=True))
-    return bool(one == other)
