@@ -75,6 +75,8 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     modules, earlier = [member.module for member in members], _go_on(members, begins)
     stack = Stack(modules, _spans(runs), earlier, has_cells=device.type == "cpu")
     fused = FusedModule(stack, members, timetable, due_of(config, timetable, stop), step=step)
+    for module in (stack, *modules):
+        module.to(device)
     batches.place(on_its_device(trainer))
     check_fusible(stack, list(islice(batches.after(0), 2)))
     for run in runs:

@@ -88,8 +88,8 @@ def _stacked(stack: Stack, part: Part) -> list[Tensor]:
     """The same, as the stack computes them."""
     found = []
     for cell in stack.cells:
-        losses, gradients = stack.gradients(cell, *part)
-        found.append([losses, *(gradient.clone() for gradient in gradients)])
+        losses, gradient = stack.gradients(cell, *part)
+        found.append([losses, *stack.layout.weights(gradient.clone())])
     return [torch.cat(values) for values in zip(*found, strict=True)]
 
 

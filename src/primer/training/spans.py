@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from primer.training.layout import Layout
 from primer.training.module import TrainingModule
 
 State = dict[str, Any]
@@ -30,21 +31,23 @@ class Earlier:
 
 
 class Span:
-    """Members whose optimizer and scheduler have the same settings: these two, over rows of the weights.
+    """Members whose optimizer and scheduler have the same settings: these two, over their rows of weights.
 
-    `weights`: each (members, *shape), where they are trained; `earlier`: of each member, where they go on.
+    `flat`: (members, entries), where they are trained; `earlier`: of each member, where they go on.
     """
 
     def __init__(
         self,
         members: range,
-        weights: Sequence[Tensor],
+        flat: Tensor,
+        layout: Layout,
         module: TrainingModule,
         earlier: Sequence[Earlier] | None,
     ) -> None:
         self.members = members
-        self._parts = [nn.Parameter(weight.detach()[members.start : members.stop]) for weight in weights]
-        made = module.make_optimizer(self._parts)
+        self._layout = layout
+        self._rows = nn.Parameter(flat.detach()[members.start : members.stop])
+        made = module.make_optimizer([self._rows])
         self.optimizer: Optimizer = made["optimizer"]
         self.scheduler: LRScheduler | None = made.get("lr_scheduler")
         if earlier:
@@ -53,23 +56,23 @@ class Span:
     def _go_on(self, states: list[Earlier]) -> None:
         # what counts steps is of one that trains on: others may have stopped before
         (leading,), schedulers = next((state for state in states if state.trains), states[0]).optimizing
-        rows = [state.optimizing[0][0]["state"] for state in states]
+        states_of = [state.optimizing[0][0]["state"] for state in states]
         merged = {
-            index: {
-                key: value if _is_count(key, value) else torch.stack([row[index][key] for row in rows])
-                for key, value in values.items()
-            }
-            for index, values in leading["state"].items()
+            key: value
+            if _is_count(key, value)
+            else torch.stack([self._layout.row([own[i][key] for i in own]) for own in states_of])
+            for key, value in leading["state"].get(0, {}).items()
         }
-        self.optimizer.load_state_dict(leading | {"state": merged})
+        (group,) = leading["param_groups"]
+        groups = [group | {"params": [0]}]
+        self.optimizer.load_state_dict({"state": {0: merged} if merged else {}, "param_groups": groups})
         if self.scheduler:
             self.scheduler.load_state_dict(schedulers[0])
 
-    def update(self, gradients: Sequence[Tensor], first: int) -> None:
-        """One step of optimizer and scheduler; the gradients' first row is that of member `first`."""
+    def update(self, gradient: Tensor, first: int) -> None:
+        """One step of optimizer and scheduler; the gradient's first row is that of member `first`."""
         start, stop = self.members.start - first, self.members.stop - first
-        for part, gradient in zip(self._parts, gradients, strict=True):
-            part.grad = gradient if len(gradient) == len(part) else gradient[start:stop]
+        self._rows.grad = gradient[start:stop]
         self.optimizer.step()
         if self.scheduler:
             self.scheduler.step()
@@ -77,14 +80,19 @@ class Span:
     def state_of(self, member: int) -> Optimizing:
         """The states of a member's optimizer and scheduler, as they would be of the member alone."""
         state = self.optimizer.state_dict()
-        own = {
-            index: {
-                key: value if _is_count(key, value) else value[member - self.members.start].clone()
-                for key, value in values.items()
-            }
-            for index, values in state["state"].items()
-        }
-        return [state | {"state": own}], [self.scheduler.state_dict()] if self.scheduler else []
+        (group,), together = state["param_groups"], state["state"].get(0, {})
+        place, indices = member - self.members.start, range(len(self._layout))
+        own: dict[int, State] = {index: {} for index in indices} if together else {}
+        for key, value in together.items():
+            if _is_count(key, value):
+                parts = [value] * len(indices)
+            else:
+                parts = [part[0] for part in self._layout.weights(value[place, None])]
+            for index in indices:
+                own[index][key] = parts[index].clone() if isinstance(value, Tensor) else value
+        groups = [group | {"params": list(indices)}]
+        schedulers = [self.scheduler.state_dict()] if self.scheduler else []
+        return [{"state": own, "param_groups": groups}], schedulers
 
 
 def _is_count(key: str, value: Any) -> bool:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from primer.training.batches import Batch
 from primer.training.criteria import Criterion
+from primer.training.layout import Layout
 from primer.training.module import TrainingModule
 from primer.training.recorder import now_ms
 from primer.training.spans import Earlier, Optimizing, Span, State
@@ -29,9 +30,12 @@ CELL_BYTES = 2**22
 class Stack(nn.Module):
     """The nets of `modules` as one, and the optimizers of its `spans` of members, as they were `earlier`.
 
-    With `has_cells`, for a CPU, members are computed a cell at a time, as many as its cache holds: some steps
-    of one, then of the next.
+    The weights of a member are a row of `flat`, so that what treats all entries alike (an update, the norm of
+    a gradient) is one operation. With `has_cells`, for a CPU, members are computed a cell at a time, as many
+    as its cache holds: some steps of one, then of the next.
     """
+
+    flat: nn.Parameter  # (members, entries)
 
     def __init__(
         self,
@@ -45,22 +49,29 @@ class Stack(nn.Module):
         self.members = list(modules)
         self._net, self._criterion = modules[0].net, modules[0].criterion
         self.names = [name for name, _ in self._net.named_parameters()]
-        stacked = (torch.stack([module.net.get_parameter(name) for module in modules]) for name in self.names)
-        self.weights = nn.ParameterList(weight.detach() for weight in stacked)  # each (members, *shape)
-        num_bytes = sum(2 * weight[0].nbytes for weight in self.weights) if has_cells else 1
+        self.layout = Layout([self._net.get_parameter(name) for name in self.names])
+        self.flat = nn.Parameter(self._rows_of_members(), requires_grad=False)
+        num_bytes = 2 * self.flat[0].nbytes if has_cells else 1
         self.cells = _cells(len(modules), num_bytes)
         self._ranges = [part for span in spans for cell in self.cells if (part := _common(span, cell))]
         self._spans: list[Span] = []
         self._earlier = earlier  # of each member, where they go on
         self._graphs: dict[Any, Callable[..., Any]] = {}
-        self._kept: list[Tensor] = []  # weights as they were when members were kept, as `weights`
+        self._gradient = torch.empty(0)  # of the members of a cell, as rows of `flat`
+        self._kept = torch.empty(0)  # as `flat` was when members were kept
         self._newly_kept: set[int] = set()
+
+    def _rows_of_members(self) -> Tensor:
+        rows = []
+        for module in self.members:
+            rows.append(self.layout.row([module.net.get_parameter(name) for name in self.names]))
+        return torch.stack(rows)
 
     def make_optimizers(self) -> list[Optimizer]:
         """Make the optimizers and schedulers, once the weights are where they are trained."""
-        weights = list(self.weights)
         self._spans = [
-            Span(members, weights, self.members[members.start], self._earlier) for members in self._ranges
+            Span(members, self.flat, self.layout, self.members[members.start], self._earlier)
+            for members in self._ranges
         ]
         return [span.optimizer for span in self._spans]
 
@@ -82,60 +93,70 @@ class Stack(nn.Module):
         return torch.cat(losses, dim=1), torch.cat(sums, dim=1), times
 
     def _step_of(self, cell: range, batch: Batch, max_norm: float | None) -> tuple[Tensor, Tensor]:
-        losses, gradients = self.gradients(cell, *batch[0])
+        losses, gradient = self.gradients(cell, *batch[0])
         if len(batch) > 1:
-            gradients = [gradient.clone() for gradient in gradients]
+            gradient = gradient.clone()
         for part in batch[1:]:
-            more, others = self.gradients(cell, *part)
-            losses = losses + more
-            gradients = [one + other for one, other in zip(gradients, others, strict=True)]
-        gradients = [gradient.contiguous() for gradient in gradients]
-        if len({gradient.data_ptr() for gradient in gradients}) < len(
-            gradients
-        ):  # one is that of two weights
-            gradients = [gradient.clone() for gradient in gradients]
-        flat = [gradient.view(len(cell), -1) for gradient in gradients]  # (members, entries)
+            more, other = self.gradients(cell, *part)
+            losses, gradient = losses + more, gradient.add_(other)
         if max_norm is not None:
-            _clip(flat, max_norm)
+            _clip(gradient, max_norm)
         for span in self._spans:
             if span.members.start in cell:
-                span.update(gradients, cell.start)
-        return losses, torch.stack([entries.sum(1) for entries in flat]).sum(0)
+                span.update(gradient, cell.start)
+        return losses, gradient.sum(1)
 
-    def gradients(self, cell: range, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, list[Tensor]]:
+    def gradients(self, cell: range, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
         """The share of the loss of a batch of `num_rows` rows of each member of a cell, and its gradient.
 
-        The gradients are valid until the next call.
+        The gradient is valid until the next call.
 
-        x: (members, rows, in_features) -> losses: (members of the cell,), a gradient for each of `weights`
+        x: (members, rows, in_features) -> losses: (members of the cell,), gradient: rows as those of `flat`
         """
-        weights, x, y = [_rows(weight, cell) for weight in self.weights], _rows(x, cell), _rows(y, cell)
-        losses, *found = self._graph("train", self._losses_and_gradients, num_rows, weights, x, y)
-        return losses, found
+        rows = self.flat.detach()[cell.start : cell.stop]
+        if len(self._gradient) < len(cell) or self._gradient.device != rows.device:
+            self._gradient = torch.empty_like(rows)
+            self._graphs.clear()  # which write to the one before
+        gradient = self._gradient[: len(cell)]
+        data = _of_cell(x, cell), _of_cell(y, cell)
+        function, views = self._losses_and_gradients, self.layout.weights(rows)
+        losses: Tensor = self._graph("train", function, num_rows, views, *data, into=gradient)
+        return losses, gradient
 
     def evaluate(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
         """What each member says, and its share of the loss of `num_rows` rows.
 
         x: (members, rows, in_features) -> (members, rows, out_features), (members,)
         """
-        prediction, losses = self._graph("eval", self._predictions, num_rows, list(self.weights), x, y)
+        views = self.layout.weights(self.flat.detach())
+        prediction, losses = self._graph("eval", self._predictions, num_rows, views, x, y)
         return prediction, losses
 
     def _graph(
-        self, mode: str, function: Callable[..., Any], num_rows: int, weights: list[Tensor], *data: Tensor
+        self,
+        mode: str,
+        function: Callable[..., Any],
+        num_rows: int,
+        weights: list[Tensor],
+        *data: Tensor,
+        into: Tensor | None = None,
     ) -> Any:
+        """What `function` gives; its gradients, if it has any, are written `into` the views of that."""
         key = mode, num_rows, *(tensor.shape for tensor in data)
         if key not in self._graphs:
             self._net.train(mode == "train")
 
-            def call(weights: list[Tensor], *data: Tensor) -> Any:
-                return function(weights, *data, num_rows)
+            def call(*tensors: Tensor) -> Any:
+                return function(list(tensors[: len(weights)]), *tensors[len(weights) :], num_rows)
 
+            places = None if into is None else self.layout.weights(into)
             with torch.enable_grad():
-                self._graphs[key] = traced(call, weights, *data, is_passing=mode == "train")
-        return self._graphs[key](weights, *data)
+                self._graphs[key] = traced(call, *weights, *data, places=places)
+        return self._graphs[key](*weights, *data)
 
     def _losses_and_gradients(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
+        for weight in weights:
+            weight.requires_grad_()
         losses = vmap(_loss_of(self._net, self._criterion, self.names, num_rows))(weights, x, y)
         return losses.detach(), *torch.autograd.grad(losses, weights, torch.ones_like(losses))
 
@@ -150,12 +171,11 @@ class Stack(nn.Module):
     def keep(self, members: list[int]) -> None:
         """Remember the weights that some members have now."""
         with torch.no_grad():
-            if not self._kept:
-                self._kept = [weight.detach().clone() for weight in self.weights]
+            if not len(self._kept):
+                self._kept = self.flat.detach().clone()
             else:
-                rows = torch.tensor(members, device=self._kept[0].device)
-                for kept, weight in zip(self._kept, self.weights, strict=True):
-                    kept.index_copy_(0, rows, weight.index_select(0, rows))
+                rows = torch.tensor(members, device=self._kept.device)
+                self._kept.index_copy_(0, rows, self.flat.index_select(0, rows))
         self._newly_kept |= set(members)
 
     def take_kept(self, member: int) -> State | None:
@@ -169,19 +189,18 @@ class Stack(nn.Module):
 
     def put_weights(self, member: int) -> None:
         """Give a member's own module its weights as they are now."""
-        self._put(member, list(self.weights))
+        self._put(member, self.flat)
 
-    def _put(self, member: int, weights: list[Tensor]) -> None:
+    def _put(self, member: int, rows: Tensor) -> None:
         module = self.members[member]
         with torch.no_grad():
-            for name, weight in zip(self.names, weights, strict=True):
-                module.net.get_parameter(name).copy_(weight[member])
+            for name, (weight,) in zip(self.names, self.layout.weights(rows[member, None]), strict=True):
+                module.net.get_parameter(name).copy_(weight)
 
     def take_weights(self) -> None:
         """Take all members' weights from their own modules."""
         with torch.no_grad():
-            for name, weight in zip(self.names, self.weights, strict=True):
-                weight.copy_(torch.stack([module.net.get_parameter(name) for module in self.members]))
+            self.flat.copy_(self._rows_of_members())
 
     def state_of(self, member: int) -> Optimizing:
         """The states of a member's optimizer and scheduler, as they would be of the member alone."""
@@ -199,18 +218,14 @@ def _common(one: range, other: range) -> range:
     return range(max(one.start, other.start), min(one.stop, other.stop))
 
 
-def _rows(values: Tensor, cell: range) -> Tensor:
+def _of_cell(values: Tensor, cell: range) -> Tensor:
     return values if len(values) == len(cell) else values[cell.start : cell.stop]
 
 
-def _clip(gradients: list[Tensor], max_norm: float) -> None:
-    """As torch's `clip_grad_norm_`, for each member; gradients: (members, entries), changed in place."""
-    norm = vector_norm(
-        torch.stack([vector_norm(entries, dim=1) for entries in gradients]), dim=0
-    )  # (members,)
-    factor = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
-    for entries in gradients:
-        entries.mul_(factor[:, None])
+def _clip(gradient: Tensor, max_norm: float) -> None:
+    """As torch's `clip_grad_norm_`, for each member; gradient: (members, entries), changed in place."""
+    norm = vector_norm(gradient, dim=1)  # (members,)
+    gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
 
 
 def _loss_of(

@@ -7,7 +7,7 @@ backward, those of a custom autograd function's own backward included.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,15 +19,18 @@ from primer.errors import CantFuse
 ATEN = torch.ops.aten
 # operations that give their input where it has that shape already
 SHAPING = (ATEN.view.default, ATEN._unsafe_view.default, ATEN.expand.default, ATEN.reshape.default)
+FILLING = (ATEN.ones_like.default, ATEN.zeros_like.default, ATEN.new_zeros.default, ATEN.new_ones.default)
 TRANSPOSE, BMM = ATEN.transpose.int, ATEN.bmm.default
 LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)  # x (n, k), w (m, k) -> x w.T, by oneDNN
 LARGE_FLOPS = 5e6  # of a product, measured: from here on oneDNN is faster than a batch by MKL, up to twice
 
 
-def traced(function: Callable[..., Any], *example: Any, is_passing: bool = False) -> Callable[..., Any]:
+def traced(
+    function: Callable[..., Any], *example: Tensor, places: Sequence[Tensor] | None = None
+) -> Callable[..., Any]:
     """What `function` does with tensors of these shapes, as one graph; its answers carry no gradient.
 
-    With `is_passing` they are valid until the next call only, which large products use.
+    With `places` all answers but the first are written there at each call, and the first is returned.
 
     >>> weight = torch.ones(3, requires_grad=True)
     >>> double = traced(lambda weight: torch.autograd.grad((2 * weight).sum(), weight), weight)
@@ -35,22 +38,42 @@ def traced(function: Callable[..., Any], *example: Any, is_passing: bool = False
     (tensor([2., 2., 2.]),)
     """
     module = make_fx(function)(*example)
+    module.graph.set_codegen(
+        fx.graph.CodeGen()
+    )  # tensors in, tensors out: nothing to take apart at each call
     if any(_changes_something(node) for node in module.graph.nodes):
         raise CantFuse("the net changes tensors in place")  # what was recorded would change them at each call
     for node in list(module.graph.nodes):
         if node.op == "call_function":
             _simplify(module, node)
-    for node in module.graph.find_nodes(op="call_function", target=BMM):
-        if is_passing and _is_large(node):
-            node.target = _Products(node.meta["val"])
     module.graph.eliminate_dead_code()
+    if places is not None:
+        _write_answers(module, places)
     module.recompile()
 
-    @torch.no_grad()
-    def run(*arguments: Any) -> Any:
-        return module(*arguments)
+    forward = module.forward  # without what a call of a module looks for, such as hooks
+
+    def run(*tensors: Tensor) -> Any:
+        with torch.no_grad():
+            return forward(*tensors)
 
     return run
+
+
+def _write_answers(module: fx.GraphModule, places: Sequence[Tensor]) -> None:
+    """Have a graph write its answers, the first one apart, where they are wanted, large products at once."""
+    graph = module.graph
+    (output,) = graph.find_nodes(op="output")
+    first, *others = output.args[0]
+    for number, (node, place) in enumerate(zip(others, places, strict=True)):
+        if node.target is BMM and len(node.users) == 1 and _is_large(node):
+            node.target = _Products(place)
+            continue
+        name = f"place_{number}"
+        module.register_buffer(name, place)
+        with graph.inserting_before(output):
+            graph.call_function(ATEN.copy_.default, (graph.get_attr(name), node))
+    output.args = (first,)
 
 
 def _simplify(module: fx.GraphModule, node: fx.Node) -> None:
@@ -60,12 +83,14 @@ def _simplify(module: fx.GraphModule, node: fx.Node) -> None:
         node.replace_all_uses_with(source)
     elif node.target is TRANSPOSE and isinstance(source, fx.Node):
         _turn_product(module.graph, node, source)
-    elif not node.all_input_nodes and _is_deterministic(node):
+    elif _is_constant(node):
         name = f"constant_{node.name}"
         with torch.no_grad():
-            module.register_buffer(name, node.target(*node.args, **node.kwargs))  # type: ignore[operator]
+            module.register_buffer(name, _computed(module, node))
         with module.graph.inserting_before(node):
-            node.replace_all_uses_with(module.graph.get_attr(name))
+            constant = module.graph.get_attr(name)
+        constant.meta["val"] = node.meta["val"]
+        node.replace_all_uses_with(constant)
 
 
 def _is_nothing(node: fx.Node, source: fx.Node) -> bool:
@@ -83,11 +108,27 @@ def _changes_something(node: fx.Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
-def _is_deterministic(node: fx.Node) -> bool:
-    return (
-        isinstance(node.target, torch._ops.OpOverload)
-        and torch.Tag.nondeterministic_seeded not in node.target.tags
-    )
+def _is_constant(node: fx.Node) -> bool:
+    """Whether it gives the same at each call: all that it needs are shapes and constants."""
+    if not isinstance(node.target, torch._ops.OpOverload) or not isinstance(node.meta.get("val"), Tensor):
+        return False
+    is_random = torch.Tag.nondeterministic_seeded in node.target.tags
+    needs = [] if node.target in FILLING else node.all_input_nodes
+    return not is_random and all(source.op == "get_attr" for source in needs)
+
+
+def _computed(module: fx.GraphModule, node: fx.Node) -> Tensor:
+    """What a node gives of constants, and of the shapes of others."""
+
+    def value_of(source: fx.Node) -> Any:
+        if source.op == "get_attr":
+            return getattr(module, str(source.target))
+        shaped = source.meta["val"]
+        return torch.empty(shaped.shape, dtype=shaped.dtype, device=shaped.device)
+
+    arguments, keywords = fx.node.map_arg((node.args, node.kwargs), value_of)
+    value: Tensor = node.target(*arguments, **keywords)  # type: ignore[operator]
+    return value
 
 
 def _turn_product(graph: fx.Graph, node: fx.Node, product: fx.Node) -> None:
@@ -106,12 +147,12 @@ def _turn_product(graph: fx.Graph, node: fx.Node, product: fx.Node) -> None:
 
 
 class _Products:
-    """As bmm, one product after the other by oneDNN, into memory that is kept: to get 10 MB takes as long."""
+    """As bmm, one product after the other by oneDNN, into memory that is there: to get 10 MB takes long."""
 
     __name__ = "products"
 
-    def __init__(self, example: Tensor) -> None:
-        self._products = torch.empty(example.shape)
+    def __init__(self, place: Tensor) -> None:
+        self._products = place
 
     def __call__(self, left: Tensor, right: Tensor) -> Tensor:
         for product, one, other in zip(self._products, left, right, strict=True):
