@@ -96,7 +96,10 @@ def test_the_store_says_what_the_folders_say(folders: list[str], here: Path) -> 
         (("compare",), "there is no sweep below outputs; expected runs, --sweep ID or --filter"),
         (("compare", "nope"), "nope: no run folder, and no run of that id in outputs or in the store"),
         (("compare", "--filter", "activation ~ 'x'"), "--filter activation ~ 'x': Invalid"),
-        (("compare", "--filter", "activation = 'x'"), "--filter activation = 'x': no run passes it"),
+        (
+            ("compare", "--filter", "activation = 'x'"),
+            "--filter activation = 'x': no run of the newest experiment (or --experiment NAME) passes it",
+        ),
         (("compare", "--experiment", "none"), "--experiment none: the store has none of that name"),
         (("compare", "--plot", "x.jpg", "RUN"), "x.jpg: expected a file that ends in .png, .svg, .pdf"),
         (("compare", "--html", "no/x.html", "RUN"), "no/x.html: there is no folder no"),
@@ -124,7 +127,7 @@ def test_nothing_is_made_where_there_is_no_store(here: Path) -> None:
     ("text", "wanted"),
     [
         ("seed = 1", "params.`seed` = '1'"),
-        ("lr = 1e-3 and x!=2", "params.`lr` = '1e-3' and params.`x` != '2'"),
+        ("lr = 1e-3 and x!=2", "params.`lr` = '0.001' and params.`x` != '2'"),
         ("params.seed = '1'", "params.seed = '1'"),
         ("status = 'FAILED'", "attributes.status = 'FAILED'"),
         ("name = 'a = b'", "params.`name` = 'a = b'"),

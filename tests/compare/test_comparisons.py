@@ -45,7 +45,7 @@ def test_what_else_differs_is_averaged_over_and_blocks_pairs() -> None:
     ]
     found = compare_runs(runs, by=["activation"])
     assert "averaged over what else differs: optimizer.lr" in found.notes
-    assert [(group.label, group.n) for group in found.groups] == [("relu", 6), ("tanh", 6)]
+    assert [(group.label, group.n) for group in found.groups] == [("relu", 3), ("tanh", 3)]
     assert found.verdicts[0].n == (3, 3)  # seeds: what else differs is no evidence of its own
     assert found.verdicts[0].is_paired
     assert found.table.loc["relu", "mean"] == pytest.approx(1.6)
@@ -111,7 +111,7 @@ def test_an_interval_is_over_seeds_not_over_what_else_differs() -> None:
         for seed in (0, 1)
     ]
     (group,) = compare_runs(runs, by=["activation"]).groups
-    assert (group.n, group.num_seeds) == (6, 2)
+    assert (len(group.runs), group.n) == (6, 2)
     low, high = group.interval
     half = 12.7062 * 0.5  # Student's t of one degree of freedom, at 95%
     assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), rel=1e-4)
@@ -127,7 +127,10 @@ def test_unfinished_runs_are_counted_and_not_averaged() -> None:
     found = compare_runs(runs, allow=["unfinished"])
     assert found.groups[0].counts == {"FINISHED": 2, "PRUNED": 1, "FAILED": 1, "RUNNING": 1}
     assert found.table["mean"].iloc[0] == pytest.approx(0.15)
-    assert found.sentence == "one setting, all runs: best/val/loss 0.15 in the mean of 2 runs"
+    assert (
+        found.sentence
+        == "one setting, all runs: best/val/loss 0.15 in the mean of 2 seeds; of all runs only 2 of 5 count"
+    )
 
 
 def test_all_pairs_of_five_settings_and_the_best_of_more() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 from test_verdicts import group
 from written_runs import runs_of, write_run
 
@@ -17,9 +20,11 @@ from primer.cli import main
 from primer.compare.asked import mlflow_filter
 from primer.compare.comparison import compare_runs
 from primer.compare.curves import bands
+from primer.compare.one import switched
 from primer.compare.report import page_of
 from primer.compare.runs import TrackedRun, run_in
-from primer.compare.verdict import DIFFERS, UNSEEN, judge
+from primer.compare.show import show
+from primer.compare.verdict import DIFFERS, UNSEEN, judge, num_needed
 from primer.errors import UsageError
 
 
@@ -140,3 +145,85 @@ def test_words_of_python_are_checked_like_those_of_the_command() -> None:
     with pytest.raises(UsageError, match="dat"):
         primer.compare(*folders, allow=["dat"])  # let pass
     assert primer.compare(*folders, by="activation").by == ("activation",)  # "--by a: no run has that key"
+
+
+def test_a_setting_of_which_runs_failed_is_named_in_the_verdict() -> None:
+    folders = [write_run("activation=relu", seed=seed, best=0.5 + seed / 100) for seed in range(5)]
+    folders += [write_run("activation=tanh", seed=seed, best=0.1 + seed / 99) for seed in range(2)]
+    folders += [write_run("activation=tanh", seed=seed, status="FAILED") for seed in range(2, 5)]
+    folders += [write_run("activation=gelu", seed=seed, status="FAILED") for seed in range(5)]
+    sentence = compare_runs([run_in(folder) for folder in folders], allow=["unfinished"]).sentence
+    assert sentence.endswith("; of tanh only 2 of 5 count; of gelu none of 5 counts"), sentence
+
+
+@pytest.mark.parametrize(("size", "alpha", "num"), [(3.0, 0.01, 5), (1.229, 0.05 / 45, 17)])
+def test_what_is_needed_is_told_where_scipy_has_no_number(size: float, alpha: float, num: int) -> None:
+    assert num_needed(size, alpha, is_paired=True) == num
+
+
+def test_a_difference_that_is_always_the_same_says_how_many_pairs_would_tell() -> None:
+    (verdict,) = compare_runs(runs_of({"relu": [0.5] * 5, "tanh": [0.25] * 5})).verdicts
+    assert verdict.sentence() == (
+        "tanh and relu: always +0.25 in 5 pairs, each of one seed, too few to tell; 6 pairs would tell"
+    )
+
+
+def test_settings_that_are_all_the_same_are_said_to_be() -> None:
+    found = compare_runs(runs_of({"relu": [0.5, 0.4], "tanh": [0.5, 0.4], "gelu": [0.5, 0.4]}))
+    assert found.sentence == "all 3 are the same: bitwise equal curves in every pair of runs"
+
+
+def test_a_row_is_over_seeds_as_the_verdict_is() -> None:
+    """Three runs of a seed are one number: mean, interval and n are of the same."""
+    runs = [run_in(write_run(f"optimizer.lr={lr}", seed=0, best=9.0)) for lr in LRS[:3]]
+    runs += [run_in(write_run("optimizer.lr=0.1", seed=seed, best=float(seed))) for seed in (1, 2)]
+    (row,) = compare_runs(runs, by=["activation"]).table.to_dict("records")
+    assert (row["n"], row["mean"]) == (3, 4.0)
+    assert (row["low"] + row["high"]) / 2 == pytest.approx(row["mean"])
+
+
+def test_a_repeat_that_needs_other_threads_is_no_other_setting() -> None:
+    for words in (
+        ("activation=relu",),
+        ("activation=tanh",),
+        ("activation=tanh", "accelerator.num_threads=1"),
+    ):
+        write_run(*words)
+    folders = sorted(Path("outputs").glob("*/*"))
+    assert compare_runs([run_in(folder) for folder in folders]).by == ("activation",)
+    assert compare_runs([run_in(folder) for folder in folders[1:]]).by == ("accelerator.num_threads",)
+
+
+def test_runs_that_watched_other_metrics_are_compared_with_a_note() -> None:
+    runs = [run_in(write_run(f"monitor={name}")) for name in ("val/loss", "val/accuracy")]
+    (note,) = [note for note in compare_runs(runs).notes if "watched" in note]
+    expected = (
+        "they watched val/accuracy and val/loss: compared by final/train/loss, unless --metric is given"
+    )
+    assert note == expected
+
+
+def test_what_was_switched_is_shown_where_the_default_is_nothing() -> None:
+    folder = write_run("activation=tanh", "patience=7", "accelerator.num_threads=1")
+    assert switched(run_in(folder)) == ["activation=tanh", "accelerator.num_threads=1", "patience=7"]
+
+
+def test_formulas_in_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    runs = [
+        run_in(write_run("data=table", f"data.path='{name}'", "data.target=y")) for name in ("$x_{$", "b")
+    ]
+    compare_runs(runs, allow=["data"]).plot(tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+def test_a_narrow_terminal_has_what_matters_most(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("relu", "tanh"):
+        write_run(f"activation={name}")
+    console = Console(width=width, file=io.StringIO())
+    monkeypatch.setattr(sys.modules["primer.compare.show"], "result_console", lambda: console)
+    show(compare_runs([run_in(folder) for folder in sorted(Path("outputs").glob("*/*"))]))
+    header, *rows = console.file.getvalue().splitlines()[1:4]
+    assert header.split()[:3] == ["setting", "n", "mean"]
+    assert ("runs" in header) == (width > 40)
+    assert all(len(row.rstrip()) <= width for row in (header, *rows))

@@ -153,4 +153,4 @@ def test_a_repeat_is_no_evidence() -> None:
 def test_scores_that_are_no_numbers_are_left_out_and_told() -> None:
     found = compare_runs(runs_of({"relu": [0.5, math.nan, 0.7], "tanh": [0.1, 0.2, 0.3]}))
     assert [(group.label, group.n) for group in found.groups] == [("tanh", 3), ("relu", 2)]
-    assert "1 finished runs have no finite best/val/loss, and are left out" in found.notes
+    assert "finished runs without a finite best/val/loss are left out: of relu" in found.notes

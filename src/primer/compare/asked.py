@@ -11,6 +11,7 @@ from primer.errors import UsageError
 from primer.finding import find_folder, jobs_of, run_folders, sweep_folders
 from primer.folder import is_sweep
 from primer.tracking.shipment import id_of
+from primer.tracking.text import text_of
 from primer.tracking.trouble import asking
 from primer.tracking.uri import tracking_uri
 
@@ -114,14 +115,20 @@ def runs_in_store(where: str | None, experiment: str | None, limit: int | None =
         found = reading.search(store, experiment_id, mlflow_filter(where or ""), limit)
         runs = [run_of(run, store) for run in found]
     if not runs:
-        raise UsageError(f"--filter {where}: no run passes it" if where else "the experiment has no run")
+        asked = f"experiment {experiment}" if experiment else "the newest experiment (or --experiment NAME)"
+        raise UsageError(f"--filter {where}: no run of {asked} passes it" if where else f"{asked} has no run")
     return runs
+
+
+def _as_kept(number: str) -> str:
+    """A number as a param is written, however it was typed."""
+    return text_of(int(number) if re.fullmatch(r"-?\d+", number) else float(number))
 
 
 def mlflow_filter(text: str) -> str:
     """A filter in MLflow's words, from one that may leave out what kind of thing a key is.
 
-    >>> mlflow_filter("activation = 'relu' and val/loss < 0.5 and optimizer.lr = 0.1")
+    >>> mlflow_filter("activation = 'relu' and val/loss < 0.5 and optimizer.lr = 1e-1")
     "params.`activation` = 'relu' and metrics.`val/loss` < 0.5 and params.`optimizer.lr` = '0.1'"
     """
 
@@ -149,7 +156,7 @@ def mlflow_filter(text: str) -> str:
             )
         if key.lower() in ATTRIBUTES:
             return f"attributes.{key.lower()} {found['operator']} {number or ''}"
-        return f"params.`{key}` {found['operator']} " + (f"'{number}'" if number else "")
+        return f"params.`{key}` {found['operator']} " + (f"'{_as_kept(number)}'" if number else "")
 
     parts = re.split(r"('[^']*'|\"[^\"]*\")", text)
     return "".join(part if part[:1] in ("'", '"') else CONDITION.sub(spelled, part) for part in parts)

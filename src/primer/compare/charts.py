@@ -9,7 +9,7 @@ import numpy as np
 from primer.compare.comparison import Comparison
 from primer.compare.curves import AXES, Band, bands, curve_names, curve_of, x_of
 from primer.compare.groups import Group
-from primer.compare.plot import COLOURS
+from primer.compare.plot import COLOURS, is_drawn
 from primer.compare.scales import is_log
 
 MAX_LINES = 12  # chosen: of more, the best ones are in the page
@@ -94,6 +94,7 @@ def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -
     )
     chart.toolbar.logo = None  # its link leads out of the page
     lines: list[Any] = []
+    drawn: list[Band] = []
     for index, group in enumerate(found.groups[:MAX_LINES]):
         for band in bands([group], metric):
             source = _source(group, metric, band, with_log)
@@ -101,7 +102,8 @@ def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -
             look: dict[str, Any] = {"source": source, "color": COLOURS[index % len(COLOURS)]}
             look |= {"legend_label": f"{group.label} (n={band.n})", "name": group.label}
             chart.varea(x="x", y1="low", y2="high", alpha=0.15, **look)
-            dash: Any = "solid" if index < len(COLOURS) else "dashed"
+            dash: Any = "dashed" if index >= len(COLOURS) or is_drawn(band, drawn) else "solid"
+            drawn.append(band)
             lines.append(chart.line(x="x", y="mean", line_width=2, line_dash=dash, **look))
     tips = [("", "$name"), ("step", "@steps"), (metric, "@mean{0.00000}")]
     tips.append(("band", "@low{0.0000} to @high{0.0000}"))

@@ -86,6 +86,7 @@ def compare(
     from primer.compare.ask import compare
     from primer.compare.plot import check_name
     from primer.compare.show import show
+    from primer.files import write_atomically
 
     if picture:
         check_name(Path(picture))
@@ -104,7 +105,7 @@ def compare(
     else:
         show(found, over=over, smooth=smooth, scale=scale)
     if csv:
-        found.run_table.to_csv(csv, index=False)
+        write_atomically(Path(csv), found.run_table.to_csv(index=False).encode())
     if picture:
         found.plot(picture, over=over, smooth=smooth, scale=scale)
     if html:

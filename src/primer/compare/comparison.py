@@ -128,6 +128,8 @@ class Comparison:
             "sentence": self.sentence,
             "metric": self.metric,
             "by": list(self.by),
+            "differing": list(self.differing),
+            "baseline": self.baseline,
             "notes": list(self.notes),
             "settings": _records(self.table.reset_index()),
             "verdicts": _records(self.verdict_table),
@@ -165,13 +167,18 @@ def compare_runs(
     rest = [key for key in keys if by and key not in by]
     if rest:
         notes.append(f"averaged over what else differs: {', '.join(rest)}")
-    known = [group for group in groups if group.n]
+    known = [group for group in groups if group.runs]
     mixed = [key for key in rest if len({frozenset(group.values_of(key)) for group in known}) > 1]
     if mixed:
         notes.append(f"not the same in all settings, so what is seen may be its doing: {', '.join(mixed)}")
-    lost = sum(run.status == "FINISHED" for run in kept) - sum(group.n for group in groups)
+    lost = [group.label for group in groups if len(group.runs) < group.counts.get("FINISHED", 0)]
     if lost:
-        notes.append(f"{lost} finished runs have no finite {chosen}, and are left out")
+        notes.append(f"finished runs without a finite {chosen} are left out: of {', '.join(lost)}")
+    watched = {run.params.get("monitor", "val/loss") for run in kept}
+    if not metric and len(watched) > 1:
+        notes.append(
+            f"they watched {' and '.join(sorted(watched))}: compared by {chosen}, unless --metric is given"
+        )
     return Comparison(
         metric=chosen,
         by=tuple(by) or tuple(keys),
@@ -202,11 +209,11 @@ def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:
 
 
 def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
-    num_judged = sum(group.num_seeds > 1 for group in groups)  # pairs with others can't be
-    first = _baseline(groups, baseline) if baseline else None
+    num_judged = sum(group.n > 1 for group in groups)  # pairs with others can't be
+    first = _baseline(groups, baseline) if baseline is not None else None
     if first is not None:
         pairs = [(first, group) for group in groups if group is not first]
-        num = sum(group.num_seeds > 1 for _, group in pairs)
+        num = sum(group.n > 1 for _, group in pairs)
     else:
         num = math.comb(num_judged, 2)  # whoever is best was found by looking at all
         is_many = len(groups) > ALL_PAIRS
@@ -221,7 +228,9 @@ def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
 def _baseline(groups: Sequence[Group], words: str) -> Group:
     wanted = dict(part.partition("=")[::2] for part in re.split(r",(?=[\w.]+=)", words))
     found = [
-        group for group in groups if all(group.values.get(key) == value for key, value in wanted.items())
+        group
+        for group in groups
+        if group.label == words or all(group.values.get(key) == value for key, value in wanted.items())
     ]
     if len(found) != 1:
         settings = (",".join(f"{key}={value}" for key, value in group.values.items()) for group in groups[:8])

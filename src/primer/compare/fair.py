@@ -32,7 +32,8 @@ def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> list
     }
     for kind, line in problems.items():
         if kind not in allow:
-            raise UsageError(f"can't be compared: {line}; --allow {kind} compares them all the same")
+            remedy = "leaves these out" if kind == "unfinished" else "compares them all the same"
+            raise UsageError(f"can't be compared: {line}; --allow {kind} {remedy}")
     return list(problems.values())
 
 

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -45,36 +46,35 @@ class Group:
         """The metric of each run, of shape (n,)."""
         return np.array([run.metrics[self.metric] for run in self.runs])
 
+    @cached_property
+    def by_seed(self) -> np.ndarray:
+        """The metric of each seed, in the mean of its runs, of shape (n,): these are the evidence."""
+        return by_seed(self.scores, [seed for seed, _ in self.blocks])
+
     @property
     def n(self) -> int:
-        """How many runs are compared."""
-        return len(self.runs)
+        """How many seeds are compared."""
+        return len(self.by_seed)
 
     @property
     def mean(self) -> float:
-        """The mean over runs; NaN where there is none."""
-        return float(self.scores.mean()) if self.n else math.nan
+        """The mean over seeds; NaN where there is none."""
+        return float(self.by_seed.mean()) if self.n else math.nan
 
     @property
     def sd(self) -> float:
-        """The standard deviation over runs; NaN of fewer than two."""
-        return float(self.scores.std(ddof=1)) if self.n > 1 else math.nan
+        """The standard deviation over seeds; NaN of fewer than two."""
+        return float(self.by_seed.std(ddof=1)) if self.n > 1 else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
         """Student's 95% interval of the mean over seeds; NaN of fewer than two."""
-        scores = by_seed(self.scores, [seed for seed, _ in self.blocks])
-        if len(scores) < 2:
+        if self.n < 2:
             return math.nan, math.nan
         from scipy import stats
 
-        half = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1)) * float(stats.sem(scores))
-        return float(scores.mean()) - half, float(scores.mean()) + half
-
-    @property
-    def num_seeds(self) -> int:
-        """How many of them tell something of their own."""
-        return len({seed for seed, _ in self.blocks})
+        half = float(stats.t.ppf((1 + LEVEL) / 2, self.n - 1)) * float(stats.sem(self.by_seed))
+        return self.mean - half, self.mean + half
 
     @property
     def best(self) -> TrackedRun | None:
@@ -84,7 +84,7 @@ class Group:
     @property
     def duration_s(self) -> float:
         """The mean duration of its runs."""
-        return float(np.mean([run.duration_s for run in self.runs])) if self.n else math.nan
+        return float(np.mean([run.duration_s for run in self.runs])) if self.runs else math.nan
 
 
 def by_seed(values: Sequence[float] | np.ndarray, seeds: Sequence[tuple[str, ...]]) -> np.ndarray:

@@ -13,10 +13,11 @@ from rich.text import Text
 from primer.compare.asked import jobs_called, runs_in_store
 from primer.compare.runs import TrackedRun, run_in
 from primer.compare.settings import differing, value_of
-from primer.console import result_console
+from primer.console import result_console, without_spare
 from primer.errors import UsageError
 from primer.finding import top_folders
 from primer.folder import is_running, is_sweep
+from primer.summary import relative
 from primer.tracking.tags import COUNTS, HOST
 
 if TYPE_CHECKING:
@@ -78,25 +79,35 @@ def show_runs(found: Sequence[TrackedRun]) -> None:
     """Print runs as a table."""
     if not found:
         raise UsageError("no runs here yet; train one with `primer train`")
+    console = result_console()
     keys = differing([run for run in found if run.params])[:MAX_KEYS]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("age", "name", "status", *keys):
-        table.add_column(column, justify="right" if column == "age" else "left", no_wrap=column != "name")
     names = {watched(run)[0] for run in found if run.params}
-    table.add_column(names.pop() if len(names) == 1 else "watched", justify="right", no_wrap=True)
-    table.add_column("id, or folder", overflow="fold")
-    for run in found:
-        status, (name, value) = status_of(run), watched(run)
-        shown = "" if math.isnan(value) else f"{value:.4g}"
-        table.add_row(
-            age(time.time() - run.started_at),
-            Text(run.name),
-            Text(status, style=COLOURS.get(status, "")),
-            *(Text(value_of(run, key) if run.params else "") for key in keys),
-            shown if len(names) < 2 or not shown else f"{name} {shown}",
-            run.run_id or Text(str(run.folder)),
-        )
-    result_console().print(table)
+    columns = ["age", "name", "status", *keys, names.pop() if len(names) == 1 else "watched", "id, or folder"]
+    rows = [_row(run, keys, is_named=columns[-2] == "watched") for run in found]
+    places = without_spare(columns, rows, [*reversed(keys), "age", columns[-2]], console.width)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (columns[place] for place in places):
+        is_number = column in ("age", columns[-2])
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
+    for row in rows:
+        cells = [Text(cell) for cell in row]
+        cells[2].stylize(COLOURS.get(row[2], ""))
+        table.add_row(*(cells[place] for place in places))
+    console.print(table)
+
+
+def _row(run: TrackedRun, keys: Sequence[str], *, is_named: bool) -> list[str]:
+    """A run's cells; with the name of what it watched where runs watched several."""
+    name, value = watched(run)
+    shown = "" if math.isnan(value) else f"{value:.4g}"
+    return [
+        age(time.time() - run.started_at),
+        run.name,
+        status_of(run),
+        *(value_of(run, key) if run.params else "" for key in keys),
+        f"{name} {shown}" if is_named and shown else shown,
+        run.run_id or str(relative(run.folder) if run.folder else ""),
+    ]
 
 
 def age(seconds: float) -> str:

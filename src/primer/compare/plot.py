@@ -88,7 +88,7 @@ def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figur
         groups = [group for group in found.groups if not rest or group.values[first] == value]
         limits.append(_draw_curves(axes, found, groups, rest or found.by, labels, over, smooth, scale))
         if rest:
-            axes.set_title(label_of({first: value}), fontsize=10)
+            axes.set_title(_plain(label_of({first: value})), fontsize=10)
     if rest and scale == "auto" and any(limits):
         for axes in panels:
             axes.set_yscale("log")
@@ -97,7 +97,12 @@ def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figur
 
 
 def _label(group: Group, keys: Sequence[str]) -> str:
-    return label_of({key: group.values[key] for key in keys})
+    return _plain(label_of({key: group.values[key] for key in keys}))
+
+
+def _plain(text: str) -> str:
+    """A text that matplotlib takes for no formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw_curves(
@@ -116,20 +121,27 @@ def _draw_curves(
     for group in groups[:MAX_LINES]:
         lines += [(group, band) for band in bands([group], metric, over=over, smooth=smooth)]
     with_log = is_log([line.mean for _, line in lines], scale)
-    for group, line in lines:
-        colour = COLOURS[labels.index(_label(group, keys)) % len(COLOURS)]
-        axes.plot(line.x, line.mean, color=colour, linewidth=1.6, label=f"{_label(group, keys)} (n={line.n})")
+    for place, (group, line) in enumerate(lines):
+        name = _label(group, keys)
+        colour = COLOURS[labels.index(name) % len(COLOURS)]
+        dash = "--" if is_drawn(line, [earlier for _, earlier in lines[:place]]) else "-"
+        axes.plot(line.x, line.mean, dash, color=colour, linewidth=1.6, label=f"{name} (n={line.n})")
         low = line.low_above(zero=with_log)
         axes.fill_between(line.x, low, line.high, color=colour, alpha=0.18, linewidth=0)
     if with_log:
         axes.set_yscale("log")
     axes.set_xlabel(AXES[over])
     axes.set_ylabel(
-        f"{metric}, mean and standard deviation" if any(line.n > 1 for _, line in lines) else metric
+        _plain(f"{metric}, mean and standard deviation" if any(line.n > 1 for _, line in lines) else metric)
     )
     if lines:
         axes.legend(frameon=False, fontsize=8)
     return with_log
+
+
+def is_drawn(line: Band, earlier: Sequence[Band]) -> bool:
+    """Whether one that is drawn already has the same curve, which this one would hide."""
+    return any(np.array_equal(line.mean, other.mean) for other in earlier)
 
 
 def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scale: str) -> Figure:
@@ -137,7 +149,7 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
     figure, (left, right) = _figure(2)
     rest = [other for other in found.by if other != key]
     for index, label in enumerate(dict.fromkeys(_label(group, rest) for group in found.groups)):
-        groups = [group for group in found.groups if _label(group, rest) == label and group.n]
+        groups = [group for group in found.groups if _label(group, rest) == label and group.runs]
         groups.sort(key=lambda group: number_of(group.values[key]) or 0.0)
         numbers = [number_of(group.values[key]) or 0.0 for group in groups]
         spread = [0.0 if np.isnan(group.sd) else group.sd for group in groups]
@@ -155,8 +167,8 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
         left.set_xscale("log")
     if is_log([np.array([group.mean for group in found.groups])], scale):
         left.set_yscale("log")
-    left.set_xlabel(key)
-    left.set_ylabel(f"{found.metric}, mean and standard deviation")
+    left.set_xlabel(_plain(key))
+    left.set_ylabel(_plain(f"{found.metric}, mean and standard deviation"))
     if rest:
         left.legend(frameon=False, fontsize=8)
     labels = [group.label for group in found.groups]
@@ -190,9 +202,9 @@ def _heat_map(found: Comparison, x_key: str, y_key: str) -> Figure:
             axes.text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8, color=shade)
     axes.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
     axes.set_yticks(range(len(rows)), [f"{value:g}" for value in rows])
-    axes.set_xlabel(x_key)
-    axes.set_ylabel(y_key)
-    figure.colorbar(image, label=f"{found.metric}, mean")
+    axes.set_xlabel(_plain(x_key))
+    axes.set_ylabel(_plain(y_key))
+    figure.colorbar(image, label=_plain(f"{found.metric}, mean"))
     return figure
 
 

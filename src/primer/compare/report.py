@@ -46,7 +46,7 @@ def page_of(found: Comparison) -> str:
         num_hidden=max(0, len(found.groups) - MAX_ROWS),
         verdicts=found.verdicts[:MAX_ROWS],
         num_comparisons=round(0.05 / (1 - found.verdicts[0].level)) if found.verdicts else 0,
-        differing=[_differing(found, group) for group in found.groups[:MAX_ROWS] if group.n],
+        differing=[_differing(found, group) for group in found.groups[:MAX_ROWS] if group.runs],
         shared=_shared(found),
         runs=[_run(found, run) for run in found.runs],
         environment=_environment(found.runs),

@@ -18,7 +18,7 @@ from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Record, read
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED
+from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED, SWEEP
 from primer.tracking.text import text_of
 
 if TYPE_CHECKING:
@@ -85,12 +85,17 @@ class TrackedRun:
 
     def samples_at(self, steps: np.ndarray) -> np.ndarray:
         """How many samples it had trained on after each of the steps; an epoch's last batch is short."""
-        batch = int(self.params.get("batch_size", 1)) * int(self.params.get("accumulate_grad_batches", 1))
+        batch = self._rows_a_step()
         if not self.num_rows:
             return steps * batch
         num_steps = math.ceil(self.num_rows / batch)  # of an epoch
         rest = np.minimum(self.num_rows, steps % num_steps * batch)
         return np.asarray(steps // num_steps * self.num_rows + rest)
+
+    def _rows_a_step(self) -> int:
+        """Of somebody else's run nobody knows: 1, as steps."""
+        texts = (self.params.get(key, "1") for key in ("batch_size", "accumulate_grad_batches"))
+        return math.prod(int(text) if text.isdigit() else 1 for text in texts)
 
 
 def run_in(folder: Path) -> TrackedRun:
@@ -106,6 +111,8 @@ def run_in(folder: Path) -> TrackedRun:
     params = {key: text_of(value) for record in begun for key, value in record["params"].items()}
     if data:
         params["criterion"] = data["criterion"]
+    if "job" in records[0]:
+        tags[SWEEP] = id_of(folder.parent) or str(folder.parent)
     ends = [record for record in records if record["kind"] == "end"]
     status = "RUNNING" if records[-1]["kind"] != "end" else str(ends[-1]["status"])
     curves = _curves_of(records)

@@ -14,10 +14,17 @@ from primer.compare.curves import Band, bands, curve_of
 from primer.compare.scales import is_log
 from primer.compare.telling import COLUMNS, row_of
 from primer.compare.verdict import DIFFERS, SAME
-from primer.console import result_console
+from primer.console import result_console, without_spare
 
 MAX_ROWS = 20  # settings and verdicts that are printed; the files have all
 MAX_CURVES = 6  # that can be told apart on a terminal
+SPARE = (
+    "seconds",
+    "best",
+    "sd",
+    "runs",
+    "95% interval",
+)  # what a narrow terminal goes without, in this order
 WIDTH, HEIGHT = 64, 14  # characters
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 STYLES = {DIFFERS: "bold", SAME: "green"}
@@ -28,9 +35,10 @@ def show(found: Comparison, *, over: str = "steps", smooth: float = 0.0, scale: 
     console = result_console()
     if sys.stdout.isatty():
         lines = bands(found.groups[:MAX_CURVES], curve_of(found.metric), over=over, smooth=smooth)
+        lines = [line for line in lines if len(line.x)]
         if any(len(line.x) > 1 for line in lines):
             console.print(Text.from_ansi(terminal_curves(lines, curve_of(found.metric), over, scale)))
-    console.print(_table(found))
+    console.print(_table(found, console.width))
     if len(found.groups) > MAX_ROWS:
         console.print(f"and {len(found.groups) - MAX_ROWS} more settings: --csv and --html have all")
     console.print(f"differs {', '.join(found.differing) or 'nothing but seeds'}", markup=False)
@@ -42,13 +50,16 @@ def show(found: Comparison, *, over: str = "steps", smooth: float = 0.0, scale: 
     console.print(f"verdict {found.sentence}", markup=False, style="bold")
 
 
-def _table(found: Comparison) -> Table:
+def _table(found: Comparison, width: int) -> Table:
+    """The settings, with the columns that there is room for."""
     table = Table(box=None, pad_edge=False, header_style="bold", title=found.metric, title_justify="left")
-    for column in COLUMNS:
+    rows = [row_of(group) for group in found.groups[:MAX_ROWS]]
+    places = without_spare(COLUMNS, rows, SPARE, width)
+    for column in (COLUMNS[place] for place in places):
         is_text = column in ("setting", "runs")
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=column != "runs")
-    for group in found.groups[:MAX_ROWS]:
-        table.add_row(*(Text(cell) for cell in row_of(group)))
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(row[place]) for place in places))
     return table
 
 

@@ -45,6 +45,7 @@ class Verdict:
     is_paired: bool
     num_needed: int | None = None
     better: str | None = None
+    num_alone: int = 0  # runs that have no partner in pairs
 
     def sentence(self) -> str:
         """It in a sentence."""
@@ -53,6 +54,9 @@ class Verdict:
             runs = f"all {self.n[0]} pairs of runs" if self.n[0] > 1 else "both runs"
             return f"{names} are the same: bitwise equal curves in {runs}"
         if self.kind == TOO_FEW:
+            if min(self.n) > 1:
+                wanted = f"; {self.num_needed} pairs would tell" if self.num_needed else ""
+                return f"{names}: always {self.effect:+.3g} in {self._how()}, too few to tell{wanted}"
             seen = "" if math.isnan(self.effect) else f" ({self.effect:+.3g} between them)"
             return f"{names}: too few runs to tell{seen}; at least two seeds each are needed, five tell more"
         if self.kind == DIFFERS:
@@ -77,7 +81,8 @@ class Verdict:
     def _how(self) -> str:
         """What was compared with what."""
         if self.is_paired:
-            return f"{self.n[0]} pairs, each of one seed"
+            alone = f", {self.num_alone} without a partner left out" if self.num_alone else ""
+            return f"{self.n[0]} pairs, each of one seed{alone}"
         return f"n={self.n[0]} and {self.n[1]}"
 
 
@@ -93,7 +98,7 @@ def told_level(level: float) -> str:
 def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
     """Compare two groups, as one of so many comparisons."""
     pairs = _pairs(baseline, other)
-    is_paired = len(pairs) >= max(1, MOSTLY * min(baseline.n, other.n))
+    is_paired = len(pairs) >= max(1, MOSTLY * min(len(baseline.runs), len(other.runs)))
     level = 1 - (1 - LEVEL) / num_comparisons
     if is_paired and all(_is_same(baseline, other, pair) for pair in pairs):
         found, n = Judged(SAME, 0.0, (0.0, 0.0)), (len(pairs), len(pairs))
@@ -102,8 +107,7 @@ def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
         differences = by_seed([other.scores[j] - baseline.scores[i] for i, j in pairs], seeds)
         found, n = _paired(differences, level), (len(differences), len(differences))
     else:
-        first, second = (by_seed(one.scores, [seed for seed, _ in one.blocks]) for one in (baseline, other))
-        found, n = _unpaired(first, second, level), (len(first), len(second))
+        found, n = _unpaired(baseline.by_seed, other.by_seed, level), (baseline.n, other.n)
     better = None
     if found.kind == DIFFERS:
         better = other.label if (found.effect < 0) == is_falling(baseline.metric) else baseline.label
@@ -119,13 +123,14 @@ def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
         is_paired=is_paired,
         num_needed=found.num_needed,
         better=better,
+        num_alone=len(baseline.runs) + len(other.runs) - 2 * len(pairs) if is_paired else 0,
     )
 
 
 def _pairs(baseline: Group, other: Group) -> list[tuple[int, int]]:
     """The places of runs that differ by the settings alone; none where a seed and setting occurs twice."""
     places = {block: index for index, block in enumerate(other.blocks)}
-    if len(places) < other.n or len(set(baseline.blocks)) < baseline.n:
+    if len(places) < len(other.runs) or len(set(baseline.blocks)) < len(baseline.runs):
         return []
     return [(index, places[block]) for index, block in enumerate(baseline.blocks) if block in places]
 
@@ -160,7 +165,7 @@ def _paired(differences: np.ndarray, level: float) -> Judged:
     size = float(np.abs(differences).max())
     if sd <= ROUNDING * size:  # the same in each pair, of which Student's t knows nothing: a sign test
         is_told = effect != 0 and stats.binomtest(n, n).pvalue <= 1 - level
-        return _constant(effect, is_told=bool(is_told))
+        return _constant(effect, is_told=bool(is_told), num_needed=math.ceil(1 - math.log2(1 - level)))
     found = stats.ttest_1samp(differences, 0.0).confidence_interval(level)
     return _judged(effect, (float(found.low), float(found.high)), level, sd, is_paired=True)
 
@@ -186,10 +191,10 @@ def _unpaired(first: np.ndarray, second: np.ndarray, level: float) -> Judged:
     return _judged(effect, (float(found.low), float(found.high)), level, sd, is_paired=False)
 
 
-def _constant(effect: float, *, is_told: bool) -> Judged:
+def _constant(effect: float, *, is_told: bool, num_needed: int | None = None) -> Judged:
     """Of differences that are always the same."""
     if effect and not is_told:
-        return Judged(TOO_FEW, effect)
+        return Judged(TOO_FEW, effect, num_needed=num_needed)
     return Judged(DIFFERS if is_told else UNSEEN, effect, (effect, effect))
 
 
@@ -228,4 +233,5 @@ def _power(n: int, size: float, alpha: float, is_paired: bool) -> float:
     freedom = n - 1 if is_paired else 2 * n - 2
     shift = size * math.sqrt(n if is_paired else n / 2)
     threshold = stats.t.isf(alpha / 2, freedom)
-    return float(stats.nct.sf(threshold, freedom, shift) + stats.nct.cdf(-threshold, freedom, shift))
+    power = float(stats.nct.sf(threshold, freedom, shift))  # the other tail is nothing, or not a number
+    return power if math.isfinite(power) else float(stats.norm.sf(threshold - shift))
