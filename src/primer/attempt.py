@@ -100,12 +100,12 @@ def _tell_silent(folder: Path, worker: Worker) -> None:
         journal.write("error", type="RunError", message=message, traceback=f"{message}\n")
 
 
-class WorkerSession(subprocess.Popen[bytes]):
+class WorkerProcess(subprocess.Popen[bytes]):
     """A worker and the ranks that it starts, which end when it does, and are killed as it is."""
 
     def poll(self) -> int | None:
         if self.returncode is None and os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            self.kill()  # what is left of its session, before its id can be another's
+            self.kill()  # what is left of its group, before its id can be another's
         return super().poll()
 
     def wait(self, timeout: float | None = None) -> int:
@@ -122,18 +122,18 @@ class WorkerSession(subprocess.Popen[bytes]):
 
 def start_worker(
     folder: Path, secrets: dict[str, str], lock: int, variables: dict[str, str] | None = None
-) -> WorkerSession:
+) -> WorkerProcess:
     """A process that trains the run of a folder, and inherits its lock."""
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     with (folder / "worker.log").open("ab") as log:
-        return WorkerSession(
+        return WorkerProcess(
             command,
             env=(variables or environment())
             | {SECRETS: json.dumps(secrets), PARENT: str(os.getpid()), "PYTHONSAFEPATH": "1"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
+            process_group=0,  # no signal of the terminal's is its own
             pass_fds=[lock],
         )
 
