@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps", "devices")
+CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps", "devices", "configs")
 
 
 def main() -> int:

@@ -41,6 +41,9 @@ def compose_tree(
             tree = hydra.compose("train", overrides=words, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         raise ConfigError(_fault_in_file(error, chosen, config_dir)) from None
+    except RecursionError:
+        asked = " ".join(f"{group}={option}" for group, option in chosen.items())
+        raise ConfigError(f"{asked}: its file refers to itself, or is nested too deeply") from None
     finally:
         GlobalHydra.instance().hydra = outer
     choices = tree.hydra.runtime.choices

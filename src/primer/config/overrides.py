@@ -73,6 +73,10 @@ def _parse(text: str) -> Override:
 
 def _unreadable(text: str) -> str:
     key, equals, value = text.partition("=")
+    if key in schema.GROUPS and (hint := did_you_mean(value, options(key), f"{key}=")):
+        return f"{shown(text)}: no such option{hint}"
+    if equals and not key.isascii():
+        return f"{shown(key)}: no such key{did_you_mean(key, schema.GROUPS)}"
     if equals and re.fullmatch(r"[+~]*[\w./]+", key):
         return f"{shown(text)}: the value can't be read; expected it in quotes: '{key}=\"{shown(value)}\"'"
     for group in schema.GROUPS:

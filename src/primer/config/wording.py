@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+TYPO = 0.85  # chosen: a letter left out, added, exchanged, of words of four letters and more
 MAX_CHARS = 60  # chosen: a message stays one line, or two on a narrow terminal
 TYPES = {
     "float": "a number",
@@ -58,12 +59,17 @@ def expected(field: dataclasses.Field[Any]) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate that `name` was most likely meant to be, or None; paths count by their last word.
+    """The candidate that `name` was most likely meant to be, or None.
+
+    One that is a letter or so away counts first; else paths count by their last word.
 
     >>> nearest("optimizer.lrr", ["optimizer.lr", "seed"]), nearest("LR", ["optimizer.lr", "seed"])
     ('optimizer.lr', 'optimizer.lr')
     """
     names = sorted(candidates)
+    whole = {candidate.lower(): candidate for candidate in names}
+    if typo := difflib.get_close_matches(name.lower(), whole, n=1, cutoff=TYPO):
+        return whole[typo[0]]
     siblings = [candidate for candidate in names if _split(candidate)[0] == _split(name)[0]]
     for group in (siblings, names):
         by_word = {_split(candidate)[1]: candidate for candidate in reversed(group)}

@@ -60,9 +60,7 @@ def traced(
     (tensor([2., 2., 2.]),)
     """
     module = make_fx(function, decomposition_table=DECOMPOSED)(*example)
-    module.graph.set_codegen(
-        fx.graph.CodeGen()
-    )  # tensors in, tensors out: nothing to take apart at each call
+    module.graph.set_codegen(fx.graph.CodeGen())  # tensors in and out, with nothing to take apart
     if any(_changes_something(node) for node in module.graph.nodes):
         raise CantFuse("the net changes tensors in place")  # what was recorded would change them at each call
     for node in list(module.graph.nodes):
