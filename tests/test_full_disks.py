@@ -68,7 +68,7 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(
 
 
 def test_a_full_disk_of_the_database_stops_training(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", "3m") as disk:
+    with small_disk(tmp_path / "disk", "24m") as disk:
         uri = f"sqlite:///{disk / 'mlflow.db'}"
         Store(uri)
         fill(disk, but=150_000)

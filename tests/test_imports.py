@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "parts": "errors config data ranks stopping training tracking.journal tracking.model",
     "gating": "data errors files training tracking.journal verify",
     "fitting": "data gating parts stopping training tracking.journal vigil",
-    "together": "data errors gating parts stopping training tracking.journal",
+    "together": "config data errors gating parts stopping training tracking.journal",
     "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
     "ranks together vigil",
     # the controller's side; a frozen config and a journal lie between the two

@@ -74,7 +74,21 @@ def test_ui_without_runs_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ui_answers_here_only_and_leaves_nothing_behind(default_run: Trained) -> None:
+def answer_to(request: urllib.request.Request) -> int:
+    """The HTTP status of what is answered."""
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+def test_ui_answers_here_only_and_leaves_nothing_behind(
+    default_run: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true")
+    monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -95,11 +109,16 @@ def test_ui_answers_here_only_and_leaves_nothing_behind(default_run: Trained) ->
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=1"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert b'"primer"' in answer.read()
-        rebound = urllib.request.Request(url, headers={"Host": "10.evil.com"})
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(rebound, timeout=30)
-        refused.value.close()
-        assert refused.value.code == 403
+        for host in ("10.evil.com", f"127.0.0.1.evil.example:{port}", "localhost:1", f"evil.example:{port}"):
+            assert answer_to(urllib.request.Request(url, headers={"Host": host})) == 403, host
+        for origin in ("http://evil.example", f"http://127.0.0.1.evil.example:{port}", "null"):
+            body = b'{"name": "planted"}'
+            asked = urllib.request.Request(url.replace("get?experiment_id=1", "create"), body)
+            asked.add_header("Content-Type", "application/json")
+            asked.add_header("Origin", origin)
+            assert answer_to(asked) == 403, origin
+        arguments = Path(f"/proc/{server.pid}/cmdline").read_text() if sys.platform == "linux" else ""
+        assert "sqlite" not in arguments  # nor a database's password
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(30)

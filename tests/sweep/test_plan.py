@@ -9,10 +9,13 @@ import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from primer.config import Composer, config_hash
+from primer.config import Composer, compose, config_hash
 from primer.config.options import conf_dir
-from primer.errors import ConfigError
+from primer.errors import ConfigError, RunError
+from primer.sweep import ledger
+from primer.sweep.ledger import Definition
 from primer.sweep.plan import definition_of, plan
+from primer.tracking.journal import Journal
 
 SWEPT = {
     "activation": ["relu", "leaky_relu"],
@@ -89,3 +92,17 @@ def test_a_job_is_given_no_folder_but_its_own(tmp_path: Path, names: list[str]) 
             switched=["seed"],
             composer=Composer(),
         )
+
+
+@pytest.mark.parametrize("place", ["../../thesis", "/home/me/thesis", "link/0", "."])
+def test_a_ledger_names_no_folder_outside_of_its_sweep(place: str, tmp_path: Path) -> None:
+    """What a job is begun in is removed before: a sweep's folder may be somebody else's."""
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    config = compose([])
+    ledger.create(folder, "seed", Definition((), None, ("seed",), 1), config, "digest")
+    with Journal(folder) as journal:
+        journal.write("job", number=0, folder=place, config=config)
+    with pytest.raises(RunError, match="names a job's folder that is not below it"):
+        ledger.jobs_in(folder)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from primer.config.wording import printable
 from primer.errors import UsageError
 from primer.tracking.curves import last_values
 from primer.tracking.facts import host
@@ -118,7 +119,7 @@ def run_in(folder: Path) -> TrackedRun:
     curves = _curves_of(records)
     return TrackedRun(
         run_id=id_of(folder),
-        name=_printable(records[0]["name"]),
+        name=printable(records[0]["name"]),
         status=_outcome(status, tags),
         started_at=records[0]["time"] / 1000,
         duration_s=sum(end["duration_s"] for end in ends),
@@ -153,7 +154,7 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
 
     return TrackedRun(
         run_id=run_id,
-        name=_printable(str(entity.info.run_name)),
+        name=printable(str(entity.info.run_name)),
         status=_outcome(str(entity.info.status), tags),
         started_at=start / 1000,
         duration_s=(end - start) / 1000 if end else 0.0,
@@ -177,11 +178,6 @@ def _curves_of(records: list[Record]) -> dict[str, Curve]:
             values += record["values"]
             times += record["times"]
     return {key: Curve.of(*points) for key, points in found.items() if not key.startswith(ENDS)}
-
-
-def _printable(name: str) -> str:
-    """A name without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _outcome(status: str, tags: dict[str, str]) -> str:

@@ -33,7 +33,17 @@ def shown(value: Any) -> str:
         text = {None: "null", True: "true", False: "false"}[value]
     else:
         text = repr(value).removesuffix(".0") if isinstance(value, float) else " ".join(str(value).split())
+        text = printable(text)
     return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…"
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would obey.
+
+    >>> printable("relu\\x1b[2J")
+    'relu?[2J'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def expected(field: dataclasses.Field[Any]) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from primer.config.wording import shown
+from primer.errors import RunError
 from primer.folder import begin_journal, place_tags
 from primer.redact import redacted
 from primer.sweep.plan import Job
@@ -54,12 +56,22 @@ def definition_in(folder: Path) -> tuple[Definition, str] | None:
 
 
 def jobs_in(folder: Path) -> list[Job]:
-    """The jobs of a sweep, in the order of their numbers."""
-    return [
+    """The jobs of a sweep, in the order of their numbers.
+
+    Raises RunError for a folder outside of the sweep's: what is begun anew is removed before.
+    """
+    found = [
         Job(record["number"], folder / record["folder"], record["config"])
         for record in read(folder)
         if record["kind"] == "job"
     ]
+    top = folder.resolve()
+    for job in found:
+        if top not in job.folder.resolve().parents:
+            raise RunError(
+                f"{folder}: its journal names a job's folder that is not below it: {shown(job.folder)}"
+            )
+    return found
 
 
 def state_of(job: Job) -> Record:
