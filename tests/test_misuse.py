@@ -99,7 +99,7 @@ MISFITS = [
     ("train criterion=mse", "criterion=mse: is for regression, but data=digits has classes"),
     (
         "train monitor=val/mae",
-        "monitor=val/mae: data=digits has classes (metrics: train/loss, val/loss, val/acc",
+        "monitor=val/mae: data=digits has classes (metrics: val/loss, val/accuracy",
     ),
     (
         "train optimizer=sgd optimizer.nesterov=true",
@@ -176,6 +176,7 @@ TABLES = [
         "criterion=cross_entropy: ",
         "data=table has a real-valued target",
     ),
+    (f"{TABLE}real.csv monitor=train/loss", "monitor=train/loss: data=table has", "did you mean val/loss?"),
     (f"{TABLE}real.csv monitor=val/accuracy", "monitor=val/accuracy: data=table has a real-valued target"),
     (f"{TABLE}classes.csv criterion=mse", "criterion=mse: ", "data=table has classes"),
     ("train data.val_fraction=0", "data.val_fraction=0: leaves no validation row"),

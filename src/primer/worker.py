@@ -118,7 +118,7 @@ def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop:
             words = json.dumps(config["data"], sort_keys=True)
             dataset = datasets.get(words) or build(config["data"], "data")
             datasets[words] = dataset
-            check_task(config, dataset.task)
+            check_task(config, dataset.task, has_val=dataset.val is not None)
             runs.append(Run(config, dataset, _facts(config, dataset), folder, journal))
         fit_together(runs, stop)
     except UsageError as error:  # each alone says what is wrong with it
@@ -160,7 +160,7 @@ def work(
     if "trust" in config:  # it is from elsewhere
         check_objects(config, config["trust"])
     dataset: Dataset = build(config["data"], "data")
-    check_task(config, dataset.task)
+    check_task(config, dataset.task, has_val=dataset.val is not None)
     _check_same_data(folder, dataset)
     journal.write("data", **_facts(config, dataset))
     from primer.fitting import fit

@@ -86,17 +86,13 @@ class TrackedRun:
 
     def samples_at(self, steps: np.ndarray) -> np.ndarray:
         """How many samples it had trained on after each of the steps; an epoch's last batch is short."""
-        batch = self._rows_a_step()
+        text = self.params.get("batch_size", "1")
+        batch = int(text) if text.isdigit() else 1  # of somebody else's run nobody knows: as steps
         if not self.num_rows:
             return steps * batch
         num_steps = math.ceil(self.num_rows / batch)  # of an epoch
         rest = np.minimum(self.num_rows, steps % num_steps * batch)
         return np.asarray(steps // num_steps * self.num_rows + rest)
-
-    def _rows_a_step(self) -> int:
-        """Of somebody else's run nobody knows: 1, as steps."""
-        texts = (self.params.get(key, "1") for key in ("batch_size", "accumulate_grad_batches"))
-        return math.prod(int(text) if text.isdigit() else 1 for text in texts)
 
 
 def run_in(folder: Path) -> TrackedRun:

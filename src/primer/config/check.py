@@ -93,7 +93,7 @@ def check_fit(config: dict[str, Any]) -> None:
     _check_targets(config)
     task = TASKS.get(config["switches"]["data"], config["data"].get("task", "auto"))
     if task != "auto":
-        check_task(config, task)
+        check_task(config, task, has_val="val_fraction" in config["data"])
 
 
 def _check_length(config: dict[str, Any]) -> None:
@@ -175,8 +175,12 @@ def _check_targets(config: dict[str, Any]) -> None:
             raise ConfigError(f"{text}: no package {package!r} in this folder or environment")
 
 
-def check_task(config: dict[str, Any], task: str) -> None:
-    """Criterion and watched metric suit the target; called again once the data say what it is."""
+def check_task(config: dict[str, Any], task: str, *, has_val: bool | None = None) -> None:
+    """Criterion and watched metric suit the target; called again once the data say what it is.
+
+    `has_val` is whether there are rows to validate on, if that is known: then a validation finds what is
+    watched.
+    """
     switches = config["switches"]
     found = {"classification": "classes", "regression": "a real-valued target"}[task]
     wanted = CRITERIA.get(switches["criterion"], task)
@@ -186,7 +190,9 @@ def check_task(config: dict[str, Any], task: str) -> None:
             f"criterion={switches['criterion']}: is for {wanted}, but data={switches['data']} has {found}; "
             f"expected criterion={'|'.join(fitting)}, or auto"
         )
-    watchable = ["train/loss", *(f"val/{name}" for name in ("loss", *METRICS[task]))]
+    watchable = [f"val/{name}" for name in ("loss", *METRICS[task])]
+    if not has_val:
+        watchable.insert(0, "train/loss")
     if config["monitor"] not in watchable:
         hint = did_you_mean(config["monitor"], watchable)
         raise ConfigError(

@@ -94,24 +94,6 @@ class Subject:
         assert self.reference
         return in_dtype(self.reference, dtype)
 
-    def weights(self, call: Call) -> list[Tensor]:
-        """The learned weights of a call, none for a plain function."""
-        weights = call.parameters() if isinstance(call, nn.Module) else ()
-        return [weight for weight in weights if weight.requires_grad]
-
-    def gradients(
-        self, call: Call, args: Sequence[Any], upstream: Tensor | None = None
-    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """The answer (the first, of several) and the gradient of each argument that takes one, then weights.
-
-        `upstream` is the gradient of the answer; None: ones.
-        """
-        wanted = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
-        answer = first_of(call(*args))
-        given = torch.ones_like(answer) if upstream is None else upstream
-        found = torch.autograd.grad(answer, [*wanted, *self.weights(call)], given, allow_unused=True)
-        return answer.detach(), tuple(found)
-
     def _away(self, values: Tensor, away: float) -> Tensor:
         for kink in self.kinks:
             near = (values - kink).abs() < away
