@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,13 @@ def test_a_job_that_goes_on_alone_says_that_it_rounds_otherwise(tmp_path: Path) 
     begun = [record for record in read(job) if record["kind"] == "resume"]
     told = "as one with 1 others -> alone, which rounds otherwise"
     assert begun[-1]["tags"]["primer.drift.trained"] == told
+
+
+def test_a_criterion_that_changes_itself_is_not_recorded(tmp_path: Path) -> None:
+    (tmp_path / "own_nets.py").write_text(OWN)
+    (tmp_path / "conf" / "criterion").mkdir(parents=True)
+    (tmp_path / "conf" / "criterion" / "annealed.yaml").write_text("_target_: own_nets.Annealed\n")
+    words = ("data=diabetes", "criterion=annealed", "max_epochs=2", "seed=0,1", "hydra.launcher.workers=1")
+    done = primer("train", "-m", "--config-dir", "conf", *words, "tracking=off", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"plan +alone: diabetes s0 and 1 more: .*: criterion\..*state.num_calls", done.stdout)
