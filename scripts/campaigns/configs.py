@@ -6,7 +6,9 @@ import random
 import string
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from primer.config.compose import Composer
 from primer.config.identity import flat
@@ -48,40 +50,25 @@ FILES = (
 )
 
 
+class Case(NamedTuple):
+    """A question: what has to be named in the answer, and what was meant, if that is known."""
+
+    kind: str
+    composer: Composer
+    override: str
+    names: str
+    meant: str = ""
+
+
 def main(root: Path, sample: int | None) -> bool:
     """Whether none raised, hung, or said more than two lines; and what share of typos was put right."""
-    draw, composer = random.Random(0), Composer()
-    fixed = ("accelerator.accelerator", "accelerator.strategy", "data.name")  # by the option alone
-    keys = [key for key in (*flat(composer.compose([])), *GROUPS) if key not in fixed]
-    num = sample or NUM_EACH
-    tally: Counter[str] = Counter()
-    told = Counter[str]()
-    for _ in range(num):
-        key = draw.choice(keys)
-        wrong = _edited(key, draw)
-        if wrong in keys or not wrong.strip() or wrong[0] in "+~" or "=" in wrong:
-            continue
-        _judge(composer, [f"{wrong}=1"], tally, names=wrong, hint=key, told=told, kind="key")
-    for _ in range(num):
-        group = draw.choice([group for group in GROUPS if options(group)])
-        option = draw.choice(options(group))
-        wrong = _edited(option, draw)
-        if wrong in options(group) or not wrong.isprintable() or set(wrong) & set("',\"[]{}()$=:#&*!| ~\\"):
-            continue
-        _judge(composer, [f"{group}={wrong}"], tally, names=group, hint=option, told=told, kind="option")
-    for _ in range(num):
-        key, value = draw.choice(keys), draw.choice(STRANGE_VALUES)
-        if draw.random() < 0.5:
-            value = _edited(value, draw)
-        _judge(composer, [f"{key}={value}"], tally, names=key)
-    for number in range(num):
-        place = root / str(number % 50)
-        (place / "activation").mkdir(parents=True, exist_ok=True)
-        text = draw.choice(FILES)
-        for _ in range(draw.randrange(3)):
-            text = _edited(text, draw)
-        (place / "activation" / "mine.yaml").write_text(text, errors="surrogatepass")
-        _judge(Composer(place), ["activation=mine"], tally, names="activation")
+    tally, told = Counter[str](), Counter[str]()
+    for case in _cases(root, sample or NUM_EACH, random.Random(0)):
+        begun_at = time.monotonic()
+        verdict = _verdict(case, told)
+        if time.monotonic() - begun_at > LONGEST_S:
+            verdict = f"FAULT: took {time.monotonic() - begun_at:.0f} s for {case.override!r:.100}"
+        tally[verdict] += 1
     for what, count in sorted(tally.items()):
         print(f"  {what}: {count}", flush=True)
     for kind in ("key", "option"):
@@ -90,37 +77,52 @@ def main(root: Path, sample: int | None) -> bool:
     return not any(what.startswith("FAULT") for what in tally)
 
 
-def _judge(
-    composer: Composer,
-    overrides: list[str],
-    tally: Counter[str],
-    *,
-    names: str,
-    hint: str | None = None,
-    told: Counter[str] | None = None,
-    kind: str = "",
-) -> None:
-    begun_at = time.monotonic()
+def _cases(root: Path, num: int, draw: random.Random) -> Iterator[Case]:
+    composer = Composer()
+    fixed = ("accelerator.accelerator", "accelerator.strategy", "data.name")  # by the option alone
+    keys = [key for key in (*flat(composer.compose([])), *GROUPS) if key not in fixed]
+    groups = [group for group in GROUPS if options(group)]
+    for _ in range(num):
+        key = draw.choice(keys)
+        wrong = _edited(key, draw)
+        if wrong not in keys and wrong.strip() and wrong[0] not in "+~" and "=" not in wrong:
+            yield Case("key", composer, f"{wrong}=1", wrong, key)
+    for _ in range(num):
+        group = draw.choice(groups)
+        option = draw.choice(options(group))
+        wrong = _edited(option, draw)
+        if wrong not in options(group):
+            yield Case("option", composer, f"{group}={wrong}", group, option)
+    for _ in range(num):
+        key, value = draw.choice(keys), draw.choice(STRANGE_VALUES)
+        yield Case("value", composer, f"{key}={_edited(value, draw) if draw.random() < 0.5 else value}", key)
+    for number in range(num):
+        place = root / str(number % 50)
+        (place / "activation").mkdir(parents=True, exist_ok=True)
+        text = draw.choice(FILES)
+        for _ in range(draw.randrange(3)):
+            text = _edited(text, draw)
+        (place / "activation" / "mine.yaml").write_text(text)
+        yield Case("file", Composer(place), "activation=mine", "activation")
+
+
+def _verdict(case: Case, told: Counter[str]) -> str:
+    """What came of it; `told` counts the typos of a kind, and those that were put right."""
+    asked = f"{case.override!r:.100}"
     try:
-        composer.compose(overrides)
-        verdict = "is a config"
+        case.composer.compose([case.override])
     except PrimerError as error:
         text = str(error)
-        verdict = "is refused in a line"
+        if case.meant:
+            told.update([case.kind, *([f"{case.kind} told"] if case.meant in text else [])])
         if len(text.splitlines()) > 2 or len(text) > 1000:
-            verdict = f"FAULT: {len(text.splitlines())} lines, {len(text)} letters for {overrides!r:.100}"
-        elif error.exit_code != 2:
-            verdict = f"FAULT: exit code {error.exit_code} for {overrides!r:.100}"
-        elif names not in text:
-            verdict = f"FAULT: {names!r:.40} is not named for {overrides!r:.100}: {text:.100}"
-        if hint and told is not None:
-            told[kind] += 1
-            told[f"{kind} told"] += hint in text
+            return f"FAULT: {len(text.splitlines())} lines, {len(text)} letters for {asked}"
+        if error.exit_code != 2:
+            return f"FAULT: exit code {error.exit_code} for {asked}"
+        return "is refused in a line" if case.names in text else f"FAULT: not named for {asked}: {text:.100}"
     except BaseException as error:
-        verdict = f"FAULT: {type(error).__name__} for {overrides!r:.120}: {error!s:.100}"
-    if time.monotonic() - begun_at > LONGEST_S:
-        verdict = f"FAULT: took {time.monotonic() - begun_at:.0f} s for {overrides!r:.100}"
-    tally[verdict] += 1
+        return f"FAULT: {type(error).__name__} for {asked}: {error!s:.100}"
+    return "is a config"
 
 
 def _edited(text: str, draw: random.Random) -> str:

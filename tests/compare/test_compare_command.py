@@ -128,6 +128,7 @@ def test_nothing_is_made_where_there_is_no_store(here: Path) -> None:
     [
         ("seed = 1", "params.`seed` = '1'"),
         ("lr = 1e-3 and x!=2", "params.`lr` = '0.001' and params.`x` != '2'"),
+        ("x = 1.2.3 and y = 007", "params.`x` = '1.2.3' and params.`y` = '007'"),
         ("params.seed = '1'", "params.seed = '1'"),
         ("status = 'FAILED'", "attributes.status = 'FAILED'"),
         ("name = 'a = b'", "params.`name` = 'a = b'"),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from primer.compare.runs import TrackedRun, run_in, run_of
+from primer.compare.settings import number_of
 from primer.errors import UsageError
 from primer.finding import find_folder, jobs_of, run_folders, sweep_folders
 from primer.folder import is_sweep
@@ -122,7 +123,8 @@ def runs_in_store(where: str | None, experiment: str | None, limit: int | None =
 
 def _as_kept(number: str) -> str:
     """A number as a param is written, however it was typed."""
-    return text_of(int(number) if re.fullmatch(r"-?\d+", number) else float(number))
+    value = None if re.fullmatch(r"-?\d+", number) else number_of(number)
+    return number if value is None else text_of(value)
 
 
 def mlflow_filter(text: str) -> str:

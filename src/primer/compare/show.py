@@ -18,13 +18,8 @@ from primer.console import result_console, without_spare
 
 MAX_ROWS = 20  # settings and verdicts that are printed; the files have all
 MAX_CURVES = 6  # that can be told apart on a terminal
-SPARE = (
-    "seconds",
-    "best",
-    "sd",
-    "runs",
-    "95% interval",
-)  # what a narrow terminal goes without, in this order
+# what a narrow terminal goes without, in this order
+SPARE = ("seconds", "best", "sd", "runs", "95% interval")
 WIDTH, HEIGHT = 64, 14  # characters
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 STYLES = {DIFFERS: "bold", SAME: "green"}

@@ -175,11 +175,10 @@ def _check_targets(config: dict[str, Any]) -> None:
             raise ConfigError(f"{text}: no package {package!r} in this folder or environment")
 
 
-def check_task(config: dict[str, Any], task: str, *, has_val: bool | None = None) -> None:
+def check_task(config: dict[str, Any], task: str, *, has_val: bool) -> None:
     """Criterion and watched metric suit the target; called again once the data say what it is.
 
-    `has_val` is whether there are rows to validate on, if that is known: then a validation finds what is
-    watched.
+    With `has_val`, rows to validate on, a validation finds what is watched.
     """
     switches = config["switches"]
     found = {"classification": "classes", "regression": "a real-valued target"}[task]

@@ -39,11 +39,15 @@ def compose_tree(
     try:
         with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="primer"):
             tree = hydra.compose("train", overrides=words, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        yaml.YAMLError,
+        ValueError,
+        OSError,
+        RecursionError,
+    ) as error:
         raise ConfigError(_fault_in_file(error, chosen, config_dir)) from None
-    except RecursionError:
-        asked = " ".join(f"{group}={option}" for group, option in chosen.items())
-        raise ConfigError(f"{asked}: its file refers to itself, or is nested too deeply") from None
     finally:
         GlobalHydra.instance().hydra = outer
     choices = tree.hydra.runtime.choices
@@ -119,6 +123,8 @@ def _problem(text: str, config_dir: str | Path | None) -> str:
         return f"{absent[1]}={absent[2]}: no such option{hint}"
     if re.search(r"Merge error: \w+ is not a subclass|Could not override|Multiple values for", text):
         return "expected a switch to be chosen in its defaults list, as `- override /optimizer: sgd`"
+    if "maximum recursion depth" in text:
+        return "its file refers to itself, or is nested too deeply"
     if "Invalid loaded object type" in text:
         return "its file holds a single value; expected keys, as `_target_: ...`"
     if "Key 'experiment' not in 'Train'" in text:

@@ -94,7 +94,7 @@ def load_untrusted(text: str) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         place = f"config, line {mark.line + 1}" if mark else "config"
         problem = getattr(error, "problem", None) or getattr(error, "reason", "a value does not fit its tag")
-        raise ConfigError(f"{place}: expected plain YAML: {_printable(problem)}") from None
+        raise ConfigError(f"{place}: expected plain YAML: {shown(problem)}") from None
     if not isinstance(config, dict):
         raise ConfigError(f"config: expected keys and values, found {type(config).__name__}")
     return config
@@ -112,10 +112,10 @@ def check_paths(config: dict[str, Any], trust: Sequence[str] = ()) -> None:
     """
     for package in trust:
         if not _is_path(package):
-            raise ConfigError(f"--trust {_printable(package)}: expected a package, such as my_package")
+            raise ConfigError(f"--trust {shown(package)}: expected a package, such as my_package")
     for key, target in _targets(config):
         if not _is_path(target) or "." not in target:
-            raise ConfigError(f"{key}={_printable(target)}: expected package.Name")
+            raise ConfigError(f"{key}={shown(target)}: expected package.Name")
         is_refused = _lies_in(target, REFUSED) or not _lies_in(target, BY_PATH)
         if is_refused and not _lies_in(target, trust):
             raise ConfigError(_refusal(key, target, target))
@@ -172,7 +172,7 @@ def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _targets(item, f"{prefix.removesuffix('.')}[{i}].")
     if isinstance(node, dict):
         for name, value in node.items():
-            key = f"{prefix}{_printable(name)}"
+            key = f"{prefix}{shown(name)}"
             if name == TARGET:
                 yield key, value
             elif re.fullmatch(r"_.*_", str(name), re.DOTALL):
@@ -198,9 +198,3 @@ def _refusal(key: str, target: str, identity: str) -> str:
     if identity != target:
         what = f"is {shown(identity)}, which a config from elsewhere may not build"
     return f"{key}={shown(target)}: {what}; if you trust the code: --trust {shown(to_trust)}"
-
-
-def _printable(value: Any) -> str:
-    """The value in one line, without the escapes that a terminal would act on."""
-    text = shown(value)
-    return text if text.isprintable() else repr(text)

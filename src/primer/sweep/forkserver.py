@@ -122,9 +122,8 @@ def _train(
     num_threads: int,
 ) -> None:
     """The worker: a process group, a log and an environment of its own; `locks` stay open until it ends."""
-    os.setpgid(
-        0, 0
-    )  # not a session, of which Linux shares out CPUs by themselves: the courier's would be as many
+    # not a session: Linux shares CPUs out by session (autogroup), whatever the courier's priority
+    os.setpgid(0, 0)
     log = os.open(folders[0] / "worker.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(log, stream)

@@ -37,20 +37,8 @@ def serve(port: int, sweep: str | None = None) -> None:
     os.environ["MLFLOW_BACKEND_STORE_URI"] = uri  # not an argument: `ps` would show a database's password
     os.environ["MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE"] = "false"  # whatever a server's environment says
     os.environ.pop("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", None)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "ui",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--allowed-hosts",
-        hosts,
-        "--workers",
-        "1",
-    ]
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--allowed-hosts", hosts, "--workers", "1"]
     # the seven job processes that MLflow starts otherwise outlive it, and serve nothing that primer uses
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, command)

@@ -36,6 +36,7 @@ class Stack(nn.Module):
     """
 
     flat: nn.Parameter  # (members, entries)
+    gradient: Tensor  # of the members of a cell, as rows of `flat`; graphs write to it
 
     def __init__(
         self,
@@ -53,11 +54,12 @@ class Stack(nn.Module):
         self.flat = nn.Parameter(self._rows_of_members(), requires_grad=False)
         num_bytes = 2 * self.flat[0].nbytes if has_cells else 1
         self.cells = _cells(len(modules), num_bytes)
+        rows = torch.empty_like(self.flat[: max(map(len, self.cells))])
+        self.register_buffer("gradient", rows, persistent=False)
         self._ranges = [part for span in spans for cell in self.cells if (part := _common(span, cell))]
         self._spans: list[Span] = []
         self._earlier = earlier  # of each member, where they go on
         self._graphs: dict[Any, Callable[..., Any]] = {}
-        self._gradient = torch.empty(0)  # of the members of a cell, as rows of `flat`
         self._kept = torch.empty(0)  # as `flat` was when members were kept
         self._newly_kept: set[int] = set()
 
@@ -114,10 +116,7 @@ class Stack(nn.Module):
         x: (members, rows, in_features) -> losses: (members of the cell,), gradient: rows as those of `flat`
         """
         rows = self.flat.detach()[cell.start : cell.stop]
-        if len(self._gradient) < len(cell) or self._gradient.device != rows.device:
-            self._gradient = torch.empty_like(rows)
-            self._graphs.clear()  # which write to the one before
-        gradient = self._gradient[: len(cell)]
+        gradient = self.gradient[: len(cell)]
         data = _of_cell(x, cell), _of_cell(y, cell)
         function, views = self._losses_and_gradients, self.layout.weights(rows)
         losses: Tensor = self._graph("train", function, num_rows, views, *data, into=gradient)
@@ -209,7 +208,7 @@ class Stack(nn.Module):
 
 def _cells(num_members: int, num_bytes: int) -> list[range]:
     """Members in cells of about the same size; one of them takes `num_bytes`."""
-    num_cells = -(-num_members * num_bytes // CELL_BYTES)
+    num_cells = max(1, -(-num_members * num_bytes // CELL_BYTES))
     bounds = [num_members * number // num_cells for number in range(num_cells + 1)]
     return [range(*pair) for pair in pairwise(bounds) if pair[0] < pair[1]]
 
