@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,3 +155,21 @@ def test_a_job_that_takes_too_long_has_failed(cluster: Cluster, tmp_path: Path) 
     assert done.stdout.count("FAILED: took longer than 0.2 minutes") == 2
     runs = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["1"])
     assert {run.info.status for run in runs} == {"FAILED"}
+
+
+def test_two_tasks_of_a_job_train_it_once(tmp_path: Path, local: Path) -> None:
+    """As where a controller was killed when a task was handed over that had not begun yet."""
+    cwd = with_faulty_net(tmp_path)
+    assert sweep_in(cwd, *JOBS, "seed=0").returncode == 0
+    (sweep,) = sweep_folders(cwd)
+    shutil.rmtree(sweep / "0")
+    task = f"from primer.sweep.task import run_task; print(run_task('{sweep}', 0, 0, '{cwd}', {{}}, 1))"
+    env = os.environ | environment()
+    tasks = [
+        subprocess.Popen([sys.executable, "-c", task], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate()[0] for process in tasks] == ["None\n", "None\n"]
+    kinds = [record["kind"] for record in read(sweep / "0")]
+    assert (kinds.count("run"), kinds.count("resume"), kinds.count("end")) == (1, 0, 1)
+    pd.testing.assert_frame_equal(points_in(sweep / "0"), points_in(local / "0"), check_exact=True)

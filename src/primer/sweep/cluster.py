@@ -23,9 +23,8 @@ from primer.result import RunResult
 from primer.sweep import ledger
 from primer.sweep.backend import Attempt, Need
 from primer.sweep.executor import Slot
-from primer.sweep.job import is_begun, result_in
+from primer.sweep.job import is_begun, num_ends_of, result_in
 from primer.sweep.stop import send_word, take_word_back
-from primer.sweep.task import num_ends_of
 from primer.tracking.journal import Follower, Record
 from primer.tracking.shipment import Shipment
 from primer.tracking.tags import HOST

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +23,7 @@ from primer.run import attempt, result_of
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
-from primer.tracking.journal import NAME, Record
+from primer.tracking.journal import NAME, Record, read
 
 # chosen: a worker whose controller was killed notices within 1 s and saves, but on a busy machine the fork
 # server, which holds what it was to pass on, takes its time to import torch before it notices
@@ -44,34 +45,54 @@ class JobMeans:
         return self.stop.alone or ending
 
 
-def run_job(means: JobMeans, origin: dict[str, Any], begin: Callable[[], None]) -> RunResult:
+def run_job(
+    means: JobMeans, origin: dict[str, Any], begin: Callable[[], None], num_ends: int | None = None
+) -> RunResult | None:
     """Begin a job, or go on with it from its newest checkpoint; a wrong question is its failure, too.
 
-    `origin` is what its journal says of the sweep; `begin` is called once its folder is there.
+    `origin` is what its journal says of the sweep; `begin` is called once its folder is there. None where
+    another number of its attempts than `num_ends` have ended by the time that its folder is held.
     """
-    job, stop = means.job, means.stop
+    job = means.job
     folder = job.folder
-    if not is_begun(job):
-        config = with_secrets(job.config, ())
-        with ExitStack() as open_until_the_end:
-            try:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-                lock = open_until_the_end.enter_context(held(folder))
-                write_header(folder, config, job=origin)
-                begin()
-            except (OSError, RunError) as error:  # a full disk, say: the other jobs may have their room
-                return result_of(folder, config, Ending("FAILED", 1, f"can't be begun: {error}"), 0.0)
-            return _attempt(folder, config, stop, lock, means)
-    try:
-        with held(folder, within_s=LOCK_WITHIN_S) as lock:
+    was_begun = is_begun(job)
+    with ExitStack() as until_the_end:
+        try:
             config = with_secrets(job.config, ())
-            begin_again(folder, config)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = until_the_end.enter_context(held(folder, within_s=LOCK_WITHIN_S))
+            if num_ends not in (None, num_ends_of(read(folder))):
+                return None
+            if is_begun(job):
+                begin_again(folder, config)
+            else:
+                empty(folder)
+                write_header(folder, config, job=origin)
             begin()
-            return _attempt(folder, config, stop, lock, means)
-    except UsageError as error:  # it never began again: its journal is as it was, and the other jobs go on
-        begin()
-        return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
+        except (OSError, RunError) as error:  # a full disk, say: the other jobs may have their room
+            return result_of(folder, job.config, Ending("FAILED", 1, f"can't be begun: {error}"), 0.0)
+        except UsageError as error:  # its journal is as it was, and the other jobs go on
+            if not was_begun:
+                raise
+            begin()
+            return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
+        return _attempt(folder, config, means.stop, lock, means)
+
+
+def empty(folder: Path) -> None:
+    """Remove what a controller left that died before the job's first record; the lock stays held."""
+    for path in folder.iterdir():
+        if path.name == NAME:
+            os.truncate(path, 0)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def num_ends_of(records: Iterable[Record]) -> int:
+    """How many attempts of a job have ended."""
+    return sum(record["kind"] == "end" for record in records)
 
 
 def result_in(job: Job, end: Record) -> RunResult:

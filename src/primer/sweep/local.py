@@ -47,7 +47,7 @@ class LocalBackend:
         places = self._places(need.num_devices) if need.is_gpu else []
         return slots_of(self._settings["workers"], places, num_jobs, num_processes=need.num_devices)
 
-    def run(self, attempt: Attempt) -> RunResult:
+    def run(self, attempt: Attempt) -> RunResult | None:
         """Train a job in a process of its own."""
         attempt.stop.begin()
         together = self._start(attempt.slot, attempt.environment)

@@ -7,7 +7,6 @@ job's folder, on a file system that the sweep's controller sees, too, and ships 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from primer.attempt import start_worker
@@ -16,7 +15,6 @@ from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.job import JobMeans, run_job
 from primer.sweep.stop import TaskStop
-from primer.tracking.journal import Record, read
 
 
 def run_task(
@@ -33,17 +31,11 @@ def run_task(
         (job,) = [job for job in ledger.jobs_in(Path(sweep)) if job.number == number]
     except (OSError, ValueError):
         return f"{sweep}: is not seen from here; expected a file system that all nodes share"
-    if num_ends_of(read(job.folder)) != num_ends:
-        return None
     with StopSignal() as signals:
         signals.defer()
         means = JobMeans(job, None, TaskStop(signals, job.folder), lambda _: None, start_worker)
         try:
-            return run_job(means, ledger.origin_of(Path(sweep), number), lambda: None).error
+            result = run_job(means, ledger.origin_of(Path(sweep), number), lambda: None, num_ends)
         except UsageError as error:  # a secret is not there
             return str(error)
-
-
-def num_ends_of(records: Iterable[Record]) -> int:
-    """How many attempts of a job have ended."""
-    return sum(record["kind"] == "end" for record in records)
+    return result.error if result else None
