@@ -19,7 +19,8 @@ SOURCE = Path(primer.__file__).parent
 MAY_IMPORT = {
     # leaves
     "errors": "",
-    "redact": "",
+    "leaks": "",
+    "redact": "leaks",
     "files": "errors",
     "direction": "",
     "yaml_text": "",
@@ -28,12 +29,12 @@ MAY_IMPORT = {
     "console": "",
     "gpus": "errors",
     "vigil": "tracking.journal",
-    "config": "errors redact yaml_text",
+    "config": "errors files leaks redact yaml_text",
     "data": "errors",
     "nets": "errors",
     "activations": "errors",
     "criteria": "",
-    "tracking.journal": "errors",
+    "tracking.journal": "errors redact",
     "tracking.heartbeat": "errors tracking.journal",
     "tracking.serving": "",  # copied into every saved model, which must not need primer
     # the worker's side
@@ -46,18 +47,18 @@ MAY_IMPORT = {
     "worker": "errors redact yaml_text stopping config data tracking.journal tracking.heartbeat fitting "
     "ranks together vigil",
     # the controller's side; a frozen config and a journal lie between the two
-    "tracking": "direction errors redact yaml_text stopping tracking.journal",
+    "tracking": "direction errors files leaks redact yaml_text stopping tracking.journal",
     "ending": "errors stopping tracking.journal",
     "folder": "errors files redact yaml_text config tracking tracking.journal",
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking.journal",
     "result": "errors",
     "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
-    "joining": "errors attempt config files folder gpus ranks redact tracking",
+    "joining": "errors attempt config files folder gpus leaks ranks tracking",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
     "ranks result sync vigil",
-    "finding": "errors files folder tracking tracking.journal",
-    "sync": "errors redact ending finding folder leaving tracking tracking.journal",
+    "finding": "errors config files folder tracking tracking.journal",
+    "sync": "errors config redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files redact stopping config ending finding folder joining leaving result run sync "
     "tracking tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",
@@ -65,8 +66,8 @@ MAY_IMPORT = {
     "doctor": "errors files redact finding folder sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
-    "sweep": "console errors direction files sweep.forkserver redact stopping config attempt ending finding "
-    "folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
+    "sweep": "console errors direction files sweep.forkserver leaks redact stopping config attempt ending "
+    "finding folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
     "compare": "config console direction errors files finding folder summary tracking tracking.journal",
     "verify.net": "errors config data parts training verify",
     "verify.commands": "completion verify",

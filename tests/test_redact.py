@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from primer.redact import REDACTED, is_secret_key, redacted, redacted_text, restored, secrets_of
+from primer.leaks import REDACTED, is_secret_key
+from primer.redact import redacted, redacted_text, restored, secrets_of
 
 # Put together here, so that no scanner takes this file for a leak.
 GITHUB = "ghp_" + "a1B2" * 9
@@ -27,7 +28,7 @@ PLAIN_KEYS = """
     num_tokens use_cls_token cls_token pad_token eos_token bos_token sep_token unk_token mask_token
     special_token special_tokens additional_special_tokens start_token end_token tokens max_tokens
     tokenizer  token_dim tokens_per_batch key sort_key key_dim num_keys keys secretary author authors
-    password_length  keyboard primary_key foreign_key monkey tokenizer.name password.length secret_santa
+    password_length  keyboard primary_key foreign_key monkey tokenizer.name secret_santa
     forward_pass bypass  num_pass PWD OLDPWD SSH_AUTH_SOCK TOKENIZERS_PARALLELISM hockey turkey donkey
     public_key eosToken
 """
@@ -144,18 +145,18 @@ def test_values_of_secret_variables_go_wherever_they_stand(monkeypatch: pytest.M
     assert redacted_text("open-sesame") == "open-sesame"
 
 
-def test_only_texts_below_a_secret_key_go_whole() -> None:
+def test_what_is_below_a_secret_key_goes_whole() -> None:
     node = {"password": "a", "secret": 5, "token": None, "pwd": "", "credentials": {"user": "b", "port": 1}}
     lists = {"api_keys": ["a", "b", 3], "argv": ["--token", "c", "d"], "pair": ("x", "http://a:b@c")}
     assert redacted(node) == {
         "password": REDACTED,
-        "secret": 5,
+        "secret": REDACTED,
         "token": None,
         "pwd": "",
-        "credentials": {"user": REDACTED, "port": 1},
+        "credentials": {"user": REDACTED, "port": REDACTED},
     }
     assert redacted(lists) == {
-        "api_keys": [REDACTED, REDACTED, 3],
+        "api_keys": [REDACTED, REDACTED, REDACTED],
         "argv": ["--token", REDACTED, "d"],
         "pair": ("x", "http://c"),
     }

@@ -61,3 +61,47 @@ def test_a_secret_that_is_nowhere_is_asked_for(tmp_path: Path, monkeypatch: pyte
     given = [f"net.api_key={CANARIES[0]}"]
     assert with_secrets(config, given)["net"]["api_key"] == CANARIES[0]
     assert changes_of(config, given) == {}  # it is no change
+
+
+def test_a_secret_of_a_sweep_is_kept_nowhere(tmp_path: Path) -> None:
+    """Typed for all jobs, as a number, short, and below the name of a secret; asked for again by resume."""
+    (tmp_path / "guarded.py").write_text(
+        NET.replace("fails):", "fails, credentials, pin):").replace(
+            "if fails", "print(credentials, pin, flush=True)\n        if fails"
+        )
+    )
+    (tmp_path / "conf" / "net").mkdir(parents=True)
+    file = tmp_path / "conf" / "net" / "guarded.yaml"
+    file.write_text(
+        "_target_: guarded.Guarded\napi_key: x\nnum_tokens: 7\nfails: false\ncredentials: {value: y}\n"
+        "pin: 0\n"
+    )
+    canaries = (CANARIES[0], "s3am", "47110815", "f00(b4r)")
+    typed = (f"net.api_key={canaries[0]}", "net.credentials.value=s3am", "+net.credentials.pin=47110815")
+    sweep = (
+        "train",
+        "-m",
+        "--config-dir",
+        "conf",
+        "net=guarded",
+        "data=iris",
+        "max_epochs=1",
+        "seed=0,1",
+        *typed,
+    )
+    done = primer(*sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = done.stdout + done.stderr
+    refused = primer("resume", "last", "hydra.launcher.workers=1", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "net.api_key: is a secret, which no sweep keeps; expected net.api_key=VALUE" in refused.stderr
+    done = primer("resume", "last", *typed, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown += done.stdout + done.stderr + refused.stderr
+    swept = primer(*sweep[:-3], "net.api_key=a,b", cwd=tmp_path)
+    assert "net.api_key: is a secret; expected one value for all jobs" in swept.stderr
+    for canary in canaries:
+        assert canary not in shown
+        for path in tmp_path.rglob("*"):
+            is_own = path in (file, tmp_path / "guarded.py") or "__pycache__" in path.parts
+            assert is_own or not path.is_file() or canary.encode() not in path.read_bytes(), path

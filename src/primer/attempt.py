@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from primer.ending import Ending
 from primer.progress import Progress
@@ -43,7 +43,7 @@ class Means(Protocol):
 
     courier: Courier | None
 
-    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int, /) -> Worker:
+    def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int, /) -> Worker:
         """A process that trains the run of a folder."""
 
     def show(self, records: Iterable[Record], /) -> None:
@@ -55,7 +55,7 @@ class Means(Protocol):
 
 def train_in_worker(
     folder: Path,
-    secrets: dict[str, str],
+    secrets: dict[str, Any],
     lock: int,
     stop: Stopping,
     courier: Courier | None,
@@ -121,7 +121,7 @@ class WorkerProcess(subprocess.Popen[bytes]):
 
 
 def start_worker(
-    folder: Path, secrets: dict[str, str], lock: int, variables: dict[str, str] | None = None
+    folder: Path, secrets: dict[str, Any], lock: int, variables: dict[str, str] | None = None
 ) -> WorkerProcess:
     """A process that trains the run of a folder, and inherits its lock."""
     command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]

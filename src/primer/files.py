@@ -7,11 +7,24 @@ import os
 import re
 from pathlib import Path
 
-from primer.errors import RunError
+from primer.errors import RunError, UsageError
 
 ROOT = "outputs"  # in the working directory: all run folders
+SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 FORK = "fork.ckpt"  # a copy of another run's checkpoint, which a new run begins with
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt")
+
+
+def check_plain(folder: Path) -> None:
+    """Raise UsageError for a link, a pipe or a device in a run's folder, as one that was received may hold.
+
+    What is written or shipped through it would be another file. `checkpoints` may be on another disk.
+    """
+    for path in (*folder.iterdir(), *(folder / "model").rglob("*")):
+        is_elsewhere = path.is_symlink() and not (path.name == "checkpoints" and path.is_dir())
+        if is_elsewhere or not (path.is_file() or path.is_dir()):
+            what = "a link" if path.is_symlink() else "no file"
+            raise UsageError(f"{path}: is {what}; expected what a run left there")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

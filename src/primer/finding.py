@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from primer.config.wording import shown
 from primer.errors import UsageError
 from primer.files import ROOT
 from primer.folder import is_running, is_sweep
@@ -24,7 +25,7 @@ def run_folders(root: Path | None = None) -> list[Path]:
 def top_folders(root: Path | None = None) -> list[Path]:
     """The folders of single runs and of sweeps below `outputs`, oldest first."""
     root = Path.cwd() / ROOT if root is None else root
-    return sorted(path.parent for path in root.glob(f"*/*/{NAME}"))
+    return sorted(path.parent for path in root.glob(f"*/*/{NAME}") if _is_plain(path))
 
 
 def sweep_folders() -> list[Path]:
@@ -34,13 +35,18 @@ def sweep_folders() -> list[Path]:
 
 def jobs_of(folder: Path) -> list[Path]:
     """The folders of a sweep's jobs that were begun; none of a single run."""
-    return sorted(path.parent for path in folder.rglob(f"*/{NAME}")) if is_sweep(folder) else []
+    found = folder.rglob(f"*/{NAME}") if is_sweep(folder) else ()
+    return sorted(path.parent for path in found if _is_plain(path))
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def find_folder(run: str) -> Path:
     """The folder of a run; raises UsageError where there is none.
 
-    An id is looked for in the run folders of this directory, then in the store.
+    An id is looked for in the run folders of this directory.
     """
     if run == "last":
         folders = top_folders()
@@ -58,10 +64,14 @@ def find_folder(run: str) -> Path:
     for folder in run_folders():
         if id_of(folder) == run:
             return folder
-    return _folder_in_store(run)
+    raise UsageError(
+        f"{shown(run)}: its folder is {_place_in_store(run)}, not below {ROOT} here; expected the path of a "
+        "run folder (primer reproduce takes the id alone)"
+    )
 
 
-def _folder_in_store(run: str) -> Path:
+def _place_in_store(run: str) -> str:
+    """Where the store says that a run's folder is: told only, since others write to the store, too."""
     from primer.tracking.store import Store
     from primer.tracking.uri import tracking_uri
 
@@ -69,12 +79,8 @@ def _folder_in_store(run: str) -> Path:
     with asking(uri):
         tags = Store(uri).tags(run)
     if tags is None:
-        raise UsageError(f"{run}: no run folder, and no run of that id in {ROOT} or in the store")
-    folder = Path(tags.get(FOLDER, ""))
-    if FOLDER not in tags or not (folder / NAME).exists() or id_of(folder) != run:
-        where = f"{tags.get(HOST, 'another machine')}:{tags.get(FOLDER, '?')}"
-        raise UsageError(f"{run}: its folder was {where}, which is not here; primer reproduce needs none")
-    return folder
+        raise UsageError(f"{shown(run)}: no run folder, and no run of that id in {ROOT} or in the store")
+    return shown(f"{tags.get(HOST, 'another machine')}:{tags.get(FOLDER, '?')}")
 
 
 def is_folder(run: str) -> bool:

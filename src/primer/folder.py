@@ -18,15 +18,15 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
-from primer.files import ROOT, write_atomically
+from primer.files import ROOT, SWEEP_FILE, check_plain, write_atomically
 from primer.redact import redacted, redacted_text
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
 from primer.tracking.journal import NAME, Journal, reserve_room
+from primer.tracking.mark import mark_of
 from primer.tracking.uri import uri_of
 from primer.yaml_text import from_yaml, to_yaml
 
-SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 SILENT_FOR_S = 60  # chosen: a run on another machine whose journal is still for so long is dead
 
 
@@ -85,15 +85,17 @@ def begin_journal(folder: Path, config: dict[str, Any], **fields: Any) -> None:
     """The facts and the journal's first record of a run, or of a sweep, which goes where `config` says."""
     write_facts(folder)
     reserve_room(folder)
-    tracking = config["tracking"]
+    tracking, run_id = config["tracking"], uuid.uuid4().hex
+    uri = redacted_text(uri_of(config)) if tracking else None
     with Journal(folder) as journal:
         journal.write(
             "run",
-            id=uuid.uuid4().hex,
+            id=run_id,
             time=time.time_ns() // 1_000_000,
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
-            uri=redacted_text(uri_of(config)) if tracking else None,
+            uri=uri,
+            mark=mark_of(run_id, uri),
             points=tracking.get("points"),
             **fields,
         )
@@ -110,9 +112,11 @@ def read_config(folder: Path) -> dict[str, Any]:
     if is_sweep(folder):
         raise UsageError(f"{folder}: is a sweep; expected one of its jobs")
     try:
-        config: dict[str, Any] = from_yaml((folder / "config.yaml").read_text())
+        config = from_yaml((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{folder / 'config.yaml'}: can't be read: {error}") from None
+    if not isinstance(config, dict) or not {"typed", "switches", "tracking"} <= config.keys():
+        raise UsageError(f"{folder / 'config.yaml'}: is no config of a run")
     return config
 
 
@@ -163,9 +167,10 @@ def place_tags(folder: Path) -> dict[str, str]:
 def held(folder: Path, *, within_s: float = 1.0) -> Iterator[int]:
     """Hold a run's folder for this process and those that inherit the descriptor it gives.
 
-    Raises UsageError while another process holds it; who only asks whether a run is alive lets go at once.
-    The system lets go when the last of them dies.
+    Raises UsageError while another process holds it, and where files in it are links: who holds it writes.
+    Who only asks whether a run is alive lets go at once. The system lets go when the last of them dies.
     """
+    check_plain(folder)
     descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + within_s
     try:

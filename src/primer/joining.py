@@ -24,8 +24,8 @@ from primer.errors import ConfigError, RunError, UsageError
 from primer.files import ROOT
 from primer.folder import is_running
 from primer.gpus import visible_gpus
+from primer.leaks import REDACTED
 from primer.ranks import Place, is_shared, num_ranks, place_of
-from primer.redact import REDACTED
 from primer.tracking.facts import host
 
 JOIN_WITHIN_S = 300.0  # chosen: from a process's start on the first node to that on the last
@@ -34,7 +34,7 @@ AMD = Path("/dev/kfd")  # where torch may see devices that nvidia-smi does not k
 
 
 @contextmanager
-def leading(secrets: Callable[[Path], dict[str, str]]) -> Iterator[None]:
+def leading(secrets: Callable[[Path], dict[str, Any]]) -> Iterator[None]:
     """Around a command that may be one of several of torchrun's or srun's: another rank ends in here.
 
     What goes wrong before there is a run is said by the first alone. `secrets` are those of a run's folder,
@@ -70,7 +70,7 @@ def lead(config: dict[str, Any], folder: Path) -> dict[str, str]:
     return place.variables(address, port)
 
 
-def join(place: Place, secrets: Callable[[Path], dict[str, str]]) -> None:
+def join(place: Place, secrets: Callable[[Path], dict[str, Any]]) -> None:
     """Become a worker of the run that the first rank leads; returns where each is on its own."""
     deadline = time.monotonic() + JOIN_WITHIN_S
     while (word := _word(place)) is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 from primer.ending import Ending
@@ -15,7 +14,7 @@ from primer.tracking.journal import Journal, Record, give_room_back, last_attemp
 from primer.tracking.tags import PRUNED
 
 
-def leave_files(folder: Path, secrets: Iterable[str] = (), *, has_picture: bool = True) -> None:
+def leave_files(folder: Path, *, has_picture: bool = True) -> None:
     """Write what follows from the journal and the log; what can't be written costs a line, not the end."""
     try:
         records = read(folder)
@@ -27,7 +26,7 @@ def leave_files(folder: Path, secrets: Iterable[str] = (), *, has_picture: bool 
         log = folder / "worker.log"
         if log.exists():
             text = log.read_text(errors="replace")
-            clean = redacted_text(text, secrets)
+            clean = redacted_text(text)
             if clean != text:
                 log.write_text(clean)
     except Exception as error:

@@ -1,113 +1,43 @@
 """Take secrets out of what is kept or shown: the key stays, its value becomes `[redacted]`.
 
 A secret is known by the key it stands under, by the form of a well-known token, by the place it has in an
-address or an assignment, or because an environment variable with the name of a secret holds the same text.
+address or an assignment, or because it is what a config or an environment variable of this process holds
+under the name of a secret: then also as it stands in an address, in JSON or in base64.
 """
 
 from __future__ import annotations
 
+import base64
 import functools
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TextIO
+from urllib.parse import quote, quote_plus
 
-REDACTED = "[redacted]"
-MARK = "\ufdd0"  # stands for REDACTED while a text is worked on; Unicode has set it aside to mean nothing
-MAX_PASSES = 8  # chosen: one pass finds what people write, a second one that nothing is left
+from primer.leaks import REDACTED, cleaned, is_secret_key, is_secret_override, is_secret_path
+
 MIN_OWN_CHARS = 8  # a shorter value of an environment variable is also a word of other texts
+MIN_TOLD_CHARS = 4  # as a word of its own: of a config's, which is a secret for sure
 
-# What a name ends in; a key, a token or a pass is secret by the word before.
-SECRET = re.compile(
-    r"\w*(?:password|passwd|passphrase|(?:api|access|secret|private)key|(?:auth|access)token|clientsecret)s?"
-    r"|(?:pwd|passcode|secret|credential|authorization)s?"
-)
-SECRET_KEY = re.compile(r"api|access|secret|private|encryption|signing|account|auth|master|deploy|ssh")
-SECRET_TOKENS = re.compile(r"api|access|auth|refresh|bearer|session|secret|security|oauth|private|hf|github")
-SECRET_PASS = re.compile(r"db|database|smtp|e?mail|user|ftp|mysql|postgres|pg|redis|admin|root|proxy")
-# Tokens of a text or an image, not of a person.
-PLAIN_TOKEN = re.compile(
-    r"num|max|min|use|per|add|cls|class|pad|eos|bos|sos|sep|unk|mask|special|start|end|begin|stop|blank|null"
-    r"|first|last|next|prev|new|image|img|text|audio|video|patch|query|register|dist|prefix|suffix|extra"
-    r"|separator|padding|unknown|decoder|encoder|target|source|input|output|word|subword|time"
-)
-BY_WORD_BEFORE = {"key": SECRET_KEY, "keys": SECRET_KEY, "tokens": SECRET_TOKENS, "pass": SECRET_PASS}
-SIGNED = ("sig", "signature", "auth", "pass")  # what secrets are called in addresses alone
+Own = re.Pattern[str] | None
 
-ADDRESS = re.compile(r"//[^/\s]+@")
-# Each begins with a literal and ends in a run of its own, so a text is read once.
-FORMATS = re.compile(
-    r"""
-    (?<![A-Za-z0-9])(?:
-        github_pat_\w{16,}+ | gh[pousr]_[A-Za-z0-9]{16,}+             # GitHub
-      | gl(?:pat|dt|rt|ptt|cbt)-[\w-]{16,}+                           # GitLab
-      | hf_[A-Za-z0-9]{16,}+                                          # Hugging Face
-      | sk-(?=[\w-]{0,99}\d|\w{32})[\w-]{16,}+                        # OpenAI, Anthropic
-      | [rs]k_(?:live|test)_\w{16,}+                                  # Stripe
-      | A(?:KIA|SIA)[A-Z0-9]{16}(?![A-Za-z0-9])                       # AWS
-      | xox[a-z]-[A-Za-z0-9-]{10,}+                                   # Slack
-      | AIza[\w-]{30,}+ | ya29\.[\w-]{20,}+                           # Google
-      | npm_[A-Za-z0-9]{30,}+ | pypi-[\w-]{50,}+ | dapi[0-9a-f]{32}   # registries, Databricks
-    )
-    | (?<![\w-])eyJ[\w-]{5,}+(?:\.[\w-]*+){2,4}                       # JSON Web Token
-    | -----BEGIN\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----
-      .*?(?:-----END\ [A-Z0-9 ]{0,40}PRIVATE\ KEY(?:\ BLOCK)?-----|\Z)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-# Not a plain word after it, as in "the bearer token is missing".
-BEARER = re.compile(r"\b((?i:bearer)[ \t]++)(?=[a-z]{16}|[a-z]*[A-Z0-9_~+/=-])[\w.~+/=-]{3,}+")
-HEADER = re.compile(
-    r"""\b((?i:authorization)\\?["']?[ \t]*+[:=][ \t]*+\\?["']?(?i:basic|bearer|token|apikey)[ \t]++)"""
-    r"""[^\s"'\\]++"""
-)
-QUERY = re.compile(r"[?&#](?P<name>[\w.~%+-]{1,100}+)=")
-QUERY_VALUE = re.compile(r"""()[^&#\s"'<>\\]++""")
-# A name, and as what follows it (looked at, not taken, as it may hold a name itself) the way to a value.
-ASSIGNMENT = re.compile(
-    r"""(?<![\w.-])(?:
-        (?P<flag>--[\w-]++)(?=(?P<blank>["']?,?[ \t]++)(?![=:-]))
-      | (?P<name>[\w.-]++)(?=(?P<gap>\\?["']?\]?[ \t]*+
-            (?:=>|:=|[=!]=|:[ \t]*+[\w.|\[\] ]{1,60}=(?!=)|[:=])[ \t]*+))
-    )""",
-    re.VERBOSE,
-)
-LITERAL = re.compile(
-    r"""([rRbBuUfF]{0,2}(?:"{3}|'{3}|\\?["']))"""
-    r"""(?:(?<="{3})(?:[^"\\]|\\.|"(?!""))++|(?<='{3})(?:[^'\\]|\\.|'(?!''))++"""
-    r"""|(?<=\\["'])(?:[^"'\\\n]|\\(?!["']))++"""
-    r"""|(?<!\\)(?<=")(?:[^"\\\n]|\\.)++|(?<!\\)(?<=')(?:[^'\\\n]|\\.)++)""",
-    re.DOTALL,
-)
-BARE = re.compile(r"""()(?:[^\s"'`\\]|\\(?![nr"'])|["'](?=\w))++""")
-# As in `primer train data.password=hunter2`; a call after `=` is code.
-OVERRIDE = re.compile(r"""(?<![\w.-])([A-Za-z_]\w*+(?:\.\w++)++)=([^\s"'`\\(]++)(?P<call>\(?)""")
+_told: set[str] = set()  # secrets of configs that this process has to do with
 
 
-def is_secret_key(key: str) -> bool:
-    """Whether a config key's last part, or an environment variable, is named like a secret.
+def keep_secret(values: Iterable[Any]) -> None:
+    """Take these out of every text, from now on, in this process.
 
-    >>> [is_secret_key(key) for key in ("data.apiKey", "HF_TOKEN", "net.use_cls_token", "sort_key")]
-    [True, True, False, False]
+    >>> keep_secret(["s3same-open"])
+    >>> redacted_text("the door says s3same-open")
+    'the door says [redacted]'
     """
-    return _is_secret_name(key[-100:].rpartition(".")[2])
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_secret_name(name: str) -> bool:
-    if name == "PWD":  # the shell's working directory
-        return False
-    words = [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
-    *_, before, last = ["", "", *words]
-    if last == "token":
-        return not PLAIN_TOKEN.fullmatch(before)
-    if last in BY_WORD_BEFORE:
-        return bool(BY_WORD_BEFORE[last].fullmatch(before))
-    return bool(SECRET.fullmatch(last)) or (before, last) == ("connection", "string")
+    _told.update(text for text in map(str, values) if len(text) >= MIN_TOLD_CHARS)
 
 
 def redacted(node: Any) -> Any:
-    """A copy without secrets: texts below a secret key go whole, of other texts what looks like a secret.
+    """A copy without secrets: what is below a secret key goes whole, of other texts what looks like one.
 
     >>> redacted({"user": "me", "password": "hunter2", "uri": "http://me:hunter2@host", "num_tokens": 8})
     {'user': 'me', 'password': '[redacted]', 'uri': 'http://host', 'num_tokens': 8}
@@ -115,16 +45,27 @@ def redacted(node: Any) -> Any:
     return _redacted(node, _own_secrets(), is_secret=False)
 
 
-def _redacted(node: Any, own: list[str], is_secret: bool) -> Any:
+def _redacted(node: Any, own: Own, is_secret: bool) -> Any:
     if isinstance(node, dict):
-        return {key: _redacted(item, own, is_secret or is_secret_key(str(key))) for key, item in node.items()}
+        below = {key: is_secret or is_secret_path(str(key)) for key in node}
+        return {key: _redacted(item, own, below[key]) for key, item in node.items()}
     if isinstance(node, list | tuple):
         pairs = zip(["", *node], node, strict=False)
-        items = [_redacted(item, own, is_secret or _is_secret_flag(before)) for before, item in pairs]
+        items = [_redacted(_word(item), own, is_secret or _is_secret_flag(before)) for before, item in pairs]
         return items if isinstance(node, list) else tuple(items)
-    if not isinstance(node, str) or not node:
-        return node
-    return REDACTED if is_secret else _cleaned(node, own)
+    if is_secret and _can_be_secret(node):
+        return REDACTED
+    return cleaned(node, own) if isinstance(node, str) else node
+
+
+def _can_be_secret(leaf: Any) -> bool:
+    return isinstance(leaf, str | int | float) and not isinstance(leaf, bool) and leaf not in ("", REDACTED)
+
+
+def _word(item: Any) -> Any:
+    """A word of a command line, without what it sets where that is a secret, whatever that holds."""
+    is_secret = isinstance(item, str) and is_secret_override(item)
+    return f"{item.partition('=')[0]}={REDACTED}" if is_secret else item
 
 
 def _is_secret_flag(item: Any) -> bool:
@@ -132,96 +73,42 @@ def _is_secret_flag(item: Any) -> bool:
     return isinstance(item, str) and item.startswith("--") and "=" not in item and is_secret_key(item)
 
 
-def redacted_text(text: str, known: Iterable[str] = ()) -> str:
-    """The text without passwords in addresses, tokens, assigned secrets and secrets of the environment.
-
-    `known` are secrets to be taken out wherever they are.
+def redacted_text(text: str) -> str:
+    """The text without passwords in addresses, tokens, assigned secrets and secrets that this process knows.
 
     >>> redacted_text("no answer from http://me:secret@host:5000/api?token=abc")
     'no answer from http://host:5000/api?token=[redacted]'
     >>> redacted_text("http://me:p@ss@host"), redacted_text("DB_PASSWORD=hunter2 token = tokenizer.next()")
     ('http://host', 'DB_PASSWORD=[redacted] token = tokenizer.next()')
     """
-    return _cleaned(text, _own_secrets(known))
+    return cleaned(text, _own_secrets())
 
 
-def _own_secrets(known: Iterable[str] = ()) -> list[str]:
-    """Known secrets and those of this environment; the longest first, since one may hold another."""
-    values = [*known, *(value.strip() for name, value in os.environ.items() if is_secret_key(name))]
-    return sorted({value for value in values if len(value) >= MIN_OWN_CHARS}, key=len, reverse=True)
+def _own_secrets() -> Own:
+    """What finds the secrets of this process's configs and environment."""
+    values = {value.strip() for name, value in os.environ.items() if is_secret_key(name)}
+    return _finding(frozenset(_told | {value for value in values if len(value) >= MIN_OWN_CHARS}))
 
 
-def _cleaned(text: str, own: list[str]) -> str:
-    for _ in range(MAX_PASSES):
-        # what went may have parted or joined what is around it, so look again until nothing is found
-        cleaned = _pass(text.replace(REDACTED, MARK), own).replace(MARK, REDACTED)
-        if cleaned == text:
-            return text
-        text = cleaned
-    return REDACTED  # no text that a person wrote comes here
+@functools.lru_cache(maxsize=8)
+def _finding(values: frozenset[str]) -> Own:
+    """The longest first, since one may hold another; a short one as a word of its own only."""
+    spelled = {spelling for value in values for spelling in _spellings(value)}
+    ordered = sorted(spelled, key=len, reverse=True)
+    quoted = [(re.escape(text), len(text) >= MIN_OWN_CHARS) for text in ordered]
+    patterns = [text if is_long else rf"(?<!\w){text}(?!\w)" for text, is_long in quoted]
+    return re.compile("|".join(patterns)) if patterns else None
 
 
-def _pass(text: str, own: list[str]) -> str:
-    text = ADDRESS.sub("//", text)
-    text = FORMATS.sub(MARK, text)
-    text = HEADER.sub(rf"\1{MARK}", text)
-    text = BEARER.sub(rf"\1{MARK}", text)
-    text = _without_values(text, QUERY, _in_query)
-    text = _without_values(text, ASSIGNMENT, _assigned)
-    text = OVERRIDE.sub(_without_override, text)
-    for secret in own:
-        text = text.replace(secret, MARK)
-    return text
+def _spellings(value: str) -> set[str]:
+    raw = value.encode(errors="surrogateescape")
+    in_base64 = [base64.b64encode(raw), base64.urlsafe_b64encode(raw)]
+    quoted = [quote(raw, safe=""), quote_plus(raw), json.dumps(value)[1:-1], repr(value)[1:-1]]
+    return {value, *quoted, *(text.decode().rstrip("=") for text in in_base64)}
 
 
-Find = Callable[[re.Match[str]], re.Match[str] | None]
-
-
-def _without_values(text: str, heads: re.Pattern[str], find: Find) -> str:
-    """Each value that `find` sees after a head goes; a head within such a value goes with it."""
-    pieces, end = [], 0
-    for head in heads.finditer(text):
-        value = find(head) if head.start() >= end else None
-        if value is not None:
-            pieces += [text[end : value.end(1)], MARK]
-            end = value.end()
-    return "".join([*pieces, text[end:]])
-
-
-def _in_query(head: re.Match[str]) -> re.Match[str] | None:
-    name = head["name"]
-    is_secret = is_secret_key(name) or re.split("[-_.]", name.lower())[-1] in SIGNED
-    return QUERY_VALUE.match(head.string, head.end()) if is_secret else None
-
-
-def _assigned(head: re.Match[str]) -> re.Match[str] | None:
-    """The literal, or a bare value of UPPERCASE=, of a --flag or of an HTTP-header:."""
-    name, gap = (head["name"], head["gap"]) if head["name"] else (head["flag"], head["blank"])
-    if not is_secret_key(name):
-        return None
-    start = head.end() + len(gap)
-    is_shell = gap == "=" and (name.isupper() or name.startswith("--"))
-    is_header = gap.startswith(":") and "-" in name.strip("-") and not name.startswith("--")
-    is_bare = is_shell or is_header or bool(head["flag"])
-    literal = LITERAL.match(head.string, start)
-    if literal and not _is_end_of_text(literal):
-        return literal
-    return BARE.match(head.string, start) if is_bare else None
-
-
-def _is_end_of_text(literal: re.Match[str]) -> bool:
-    """Whether the quote closes what came before, as in `getpass("Password: ")`."""
-    after = literal.string[literal.end() : literal.end() + 1]
-    return after not in ('"', "'", "\\") and literal.string[literal.end(1)] in ")]},;: "
-
-
-def _without_override(found: re.Match[str]) -> str:
-    is_code = found["call"] or found[1].startswith("self.")
-    return found[0] if is_code or not is_secret_key(found[1]) else f"{found[1]}={MARK}"
-
-
-def secrets_of(node: dict[str, Any]) -> dict[str, str]:
-    """The texts below secret keys, which `redacted` takes out whole, by dotted key; a list's by number.
+def secrets_of(node: dict[str, Any]) -> dict[str, Any]:
+    """The texts and numbers below secret keys, by dotted key; a list's by number.
 
     >>> secrets_of({"data": {"password": "hunter2", "path": "a.csv"}})
     {'data.password': 'hunter2'}
@@ -229,17 +116,17 @@ def secrets_of(node: dict[str, Any]) -> dict[str, str]:
     return dict(_secrets(node, "", is_secret=False))
 
 
-def _secrets(node: Any, prefix: str, is_secret: bool) -> Iterator[tuple[str, str]]:
+def _secrets(node: Any, prefix: str, is_secret: bool) -> Iterator[tuple[str, Any]]:
     is_dict = isinstance(node, dict)
     for key, item in node.items() if is_dict else enumerate(node):
         below = is_secret or (is_dict and is_secret_key(str(key)))
         if isinstance(item, dict | list | tuple):
             yield from _secrets(item, f"{prefix}{key}.", below)
-        elif below and isinstance(item, str) and item not in ("", REDACTED):
+        elif below and _can_be_secret(item):
             yield f"{prefix}{key}", item
 
 
-def restored(node: dict[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]:
+def restored(node: dict[str, Any], secrets: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with the secrets of `secrets_of` back where `redacted` took them out.
 
     >>> restored({"data": {"password": "[redacted]"}}, {"data.password": "hunter2"})
@@ -248,10 +135,36 @@ def restored(node: dict[str, Any], secrets: Mapping[str, str]) -> dict[str, Any]
     return {key: _restored(item, f"{key}", secrets) for key, item in node.items()}
 
 
-def _restored(node: Any, path: str, secrets: Mapping[str, str]) -> Any:
+def _restored(node: Any, path: str, secrets: Mapping[str, Any]) -> Any:
     if isinstance(node, dict):
         return {key: _restored(item, f"{path}.{key}", secrets) for key, item in node.items()}
     if isinstance(node, list | tuple):
         items = [_restored(item, f"{path}.{i}", secrets) for i, item in enumerate(node)]
         return items if isinstance(node, list) else tuple(items)
     return secrets.get(path, node) if node == REDACTED else node
+
+
+class CleanStream:
+    """A stream that a process prints to, whose lines lose their secrets on the way."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._line = stream, ""
+
+    def write(self, text: str) -> int:
+        """Print the whole lines of it; the rest waits for its end."""
+        *lines, self._line = (self._line + text).splitlines(keepends=True) or [""]
+        if self._line.endswith(("\n", "\r")):
+            lines, self._line = [*lines, self._line], ""
+        if lines:
+            self._stream.write(redacted_text("".join(lines)))
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        """Print what there is of a line, too."""
+        self._stream.write(redacted_text(self._line))
+        self._line = ""
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

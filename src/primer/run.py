@@ -20,7 +20,7 @@ from primer.folder import create_folder, discard, held, write_header
 from primer.joining import check_devices, lead, leading
 from primer.leaving import leave_files, write_end
 from primer.ranks import is_shared
-from primer.redact import redacted_text, secrets_of
+from primer.redact import keep_secret, redacted_text, secrets_of
 from primer.result import RunResult
 from primer.stopping import Stopping, StopSignal
 from primer.sync import tidy_up
@@ -103,6 +103,7 @@ def attempt(
     shipment = courier.add(folder) if courier else None
     failure: BaseException | None = None
     secrets = secrets_of(config)
+    keep_secret(secrets.values())
     try:
         if own:
             own.start()
@@ -124,7 +125,7 @@ def attempt(
             own.abandon()
         raise
     except BaseException as error:  # a run has its end, whatever happens in here
-        text = redacted_text(f"{type(error).__name__}: {error}", secrets.values())
+        text = redacted_text(f"{type(error).__name__}: {error}")
         failure, ending = error, Ending("FAILED", 1, text)
     if means and ending.status == "KILLED":
         ending = means.judged(ending)
@@ -145,7 +146,7 @@ def conclude(
     has_picture: bool = True,
 ) -> RunResult:
     """Leave what a run leaves in its folder, write down how it ended, and have that shipped."""
-    leave_files(folder, secrets_of(config).values(), has_picture=has_picture)
+    leave_files(folder, has_picture=has_picture)
     end = write_end(folder, ending, duration_s)
     if shipment:
         shipment.finish(end)
@@ -168,7 +169,7 @@ def result_of(folder: Path, config: dict[str, Any], ending: Ending, duration_s: 
     )
 
 
-def _train_here(folder: Path, secrets: dict[str, str]) -> int:
+def _train_here(folder: Path, secrets: dict[str, Any]) -> int:
     from primer import worker
 
     return worker.main(folder / "config.yaml", secrets, is_foreground=True)

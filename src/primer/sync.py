@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from primer.config.wording import shown
 from primer.ending import Ending
 from primer.errors import UsageError
 from primer.finding import check_original, dead_runs, find_folder, header_of, run_folders
@@ -13,6 +14,7 @@ from primer.leaving import leave_files, write_end
 from primer.redact import redacted_text
 from primer.tracking.courier import DELETED
 from primer.tracking.journal import first_record, last_record, read
+from primer.tracking.mark import is_marked
 from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.trouble import reason_of
 from primer.tracking.uri import SQLITE, sqlite_path, tracking_uri
@@ -82,11 +84,20 @@ def is_tracked(folder: Path) -> bool:
 def store_of(folder: Path) -> str:
     """Where a run is shipped: with the password that is set now, since its folder keeps none.
 
-    Not to a database in a folder that is gone, as when a project was moved.
+    Not to a database in a folder that is gone, as when a project was moved. Raises UsageError for another
+    store than the present one where the journal that names it was not begun here.
     """
-    own, current = header_of(folder)["uri"], tracking_uri(None)
+    header, current = header_of(folder), tracking_uri(None)
+    own = header["uri"]
     is_gone = own is None or (own.startswith(SQLITE) and not sqlite_path(own).parent.is_dir())
-    return current if is_gone or own == redacted_text(current) else str(own)
+    if is_gone or own == redacted_text(current):
+        return current
+    if not is_marked(header["id"], own, header.get("mark")):
+        raise UsageError(
+            f"{folder}: was not begun here, and names the store {shown(own)}; expected "
+            "MLFLOW_TRACKING_URI to say where it is to go"
+        )
+    return str(own)
 
 
 def ship(folder: Path) -> Synced:

@@ -24,7 +24,7 @@ from primer.config.check import check_task
 from primer.config.trust import check_objects
 from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
 from primer.ranks import rank_of_worker
-from primer.redact import redacted_text, restored
+from primer.redact import CleanStream, keep_secret, redacted_text, restored
 from primer.stopping import STOPPING, StopSignal
 from primer.tracking.heartbeat import Heartbeat
 from primer.tracking.journal import Journal, Unwritten, read
@@ -40,7 +40,7 @@ Config = dict[str, Any]
 
 def main(
     config_path: Path,
-    secrets: dict[str, str] | None = None,
+    secrets: dict[str, Any] | None = None,
     *,
     is_orphaned: Callable[[], bool] = lambda: False,
     is_foreground: bool = False,
@@ -51,6 +51,9 @@ def main(
     """
     folder = config_path.parent
     _import_from_here()
+    keep_secret((secrets or {}).values())
+    if not is_foreground:
+        _clean_streams()
     is_shared = (folder / RANKS).exists()
     rank = rank_of_worker() if is_shared else 0  # what another job's launcher told is nothing to this run
     journal = Unwritten(folder) if rank else Journal(folder)
@@ -61,7 +64,7 @@ def main(
                 config = restored(from_yaml(config_path.read_text()), secrets or {})
                 work(config, folder, journal, stop, vigil)
         except BaseException as error:
-            return _ended_by(error, journal, secrets or {}, vigil)
+            return _ended_by(error, journal, vigil)
         if vigil:
             vigil.over()
     return 0
@@ -73,7 +76,7 @@ def _nothing() -> None:
 
 def main_together(
     folders: Sequence[Path],
-    secrets: Sequence[dict[str, str]],
+    secrets: Sequence[dict[str, Any]],
     *,
     is_orphaned: Callable[[], bool] = lambda: False,
 ) -> int:
@@ -84,6 +87,8 @@ def main_together(
     each alone may meet with something else.
     """
     _import_from_here()
+    keep_secret(secret for known in secrets for secret in known.values())
+    _clean_streams()
     with ExitStack() as closing:
         journals = [closing.enter_context(Journal(folder)) for folder in folders]
         closing.enter_context(Heartbeat(journals[0], is_orphaned))
@@ -96,10 +101,15 @@ def main_together(
         except Stopped as error:
             return error.exit_code
         except BaseException:
-            known = [value for own in secrets for value in own.values()]
-            sys.stderr.write(redacted_text(traceback.format_exc(), known))
+            sys.stderr.write(traceback.format_exc())
             return os.EX_SOFTWARE
     return 0
+
+
+def _clean_streams() -> None:
+    """What is printed from here on has no secret in it: `worker.log` may be read while the run goes on."""
+    if not isinstance(sys.stdout, CleanStream):
+        sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)
 
 
 def _import_from_here() -> None:
@@ -107,7 +117,7 @@ def _import_from_here() -> None:
         sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
 
 
-def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop: StopSignal) -> None:
+def _work_together(places: Sequence[tuple[Path, Journal, dict[str, Any]]], stop: StopSignal) -> None:
     from primer.together import Run, fit_together
 
     runs: list[Run] = []
@@ -125,9 +135,7 @@ def _work_together(places: Sequence[tuple[Path, Journal, dict[str, str]]], stop:
         raise CantFuse(str(error)) from None
 
 
-def _ended_by(
-    error: BaseException, journal: Journal, secrets: dict[str, str], vigil: Vigil | None = None
-) -> int:
+def _ended_by(error: BaseException, journal: Journal, vigil: Vigil | None = None) -> int:
     if isinstance(error, Stopped):
         if vigil:
             vigil.stopped(error.exit_code)
@@ -139,13 +147,13 @@ def _ended_by(
     if vigil and code:
         vigil.stopped(code)
         return code
-    trace = redacted_text(traceback.format_exc(), secrets.values())
+    trace = redacted_text(traceback.format_exc())
     sys.stderr.write(trace)
     sys.stderr.flush()  # before another rank, which is told now, ends this one
     cause = vigil.ended_by(error) if vigil else None
     kind, words = ("RunError", cause) if cause else (type(error).__name__, str(error))
     try:
-        journal.write("error", type=kind, message=redacted_text(words, secrets.values()), traceback=trace)
+        journal.write("error", type=kind, message=words, traceback=trace)
     except (JournalError, OSError):
         return os.EX_IOERR
     if isinstance(error, UsageError):

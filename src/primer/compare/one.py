@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 
@@ -61,7 +62,8 @@ def _facts(run: TrackedRun) -> list[tuple[str, str]]:
 
 
 def _commands(run: TrackedRun) -> list[tuple[str, str]]:
-    name, primer = run.run_id or (str(relative(run.folder)) if run.folder else run.name), command_name()
+    name = shlex.quote(run.run_id or (str(relative(run.folder)) if run.folder else run.name))
+    primer = command_name()
     if run.folder and is_sweep(run.folder):
         words = {"go on": "resume", "compare": "compare", "jobs": "runs"}
         return [(what, f"{primer} {word} {name}") for what, word in words.items()]
@@ -69,7 +71,7 @@ def _commands(run: TrackedRun) -> list[tuple[str, str]]:
     if run.folder:
         found.insert(0, ("go on", f"{primer} resume {name} max_epochs=..."))
     if SWEEP in run.tags:
-        found.append(("compare", f"{primer} compare {run.tags[SWEEP]}"))
+        found.append(("compare", f"{primer} compare {shlex.quote(run.tags[SWEEP])}"))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,5 +104,7 @@ def _repeat(found: Comparison) -> list[str]:
     lines = [f"{found.asked} --html report.html"]
     best = found.groups[0].best
     if best:
-        lines.append(f"primer reproduce {best.run_id or best.folder}    # the best run: {best.name}")
+        lines.append(
+            f"primer reproduce {shlex.quote(str(best.run_id or best.folder))}    # the best run: {best.name}"
+        )
     return lines

@@ -11,7 +11,8 @@ from primer.config.compose import compose
 from primer.config.identity import run_name
 from primer.config.wording import shown
 from primer.errors import ConfigError
-from primer.redact import REDACTED, is_secret_key, restored, secrets_of
+from primer.leaks import REDACTED, is_secret_override
+from primer.redact import restored, secrets_of
 
 Changes = dict[str, tuple[Any, Any]]  # dotted key: old, new; `...` where the key is not there
 
@@ -35,7 +36,7 @@ def changes_of(config: dict[str, Any], overrides: Sequence[str]) -> Changes:
     """
     if not overrides:
         return {}
-    secret = [override for override in overrides if _is_secret(override)]
+    secret = [override for override in overrides if is_secret_override(override)]
     return differences(_composed(config, secret), _composed(config, overrides))
 
 
@@ -69,14 +70,10 @@ def with_secrets(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, 
 
 def _composed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     typed = config["typed"]
-    kept = [override for override in typed["overrides"] if not _is_secret(override)]
+    kept = [override for override in typed["overrides"] if not is_secret_override(override)]
     if any(override.startswith("accelerator=") for override in overrides):  # how many was said of another one
         kept = [text for text in kept if not re.match(r"(accelerator\.)?(devices|num_nodes)=", text)]
     return compose([*kept, *overrides], config_dir=typed["config_dir"])
-
-
-def _is_secret(override: str) -> bool:
-    return is_secret_key(override.lstrip("+").partition("=")[0])
 
 
 def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from primer.redact import is_secret_key
+from primer.leaks import is_secret_path
 
 # Where a run is kept, how often, and what it is called do not change what it computes.
 VOLATILE = (
@@ -81,7 +81,7 @@ def run_name(overrides: Sequence[str], config: dict[str, Any]) -> str:
     switched = {}
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key != "seed" and key.partition(".")[0] not in VOLATILE and not is_secret_key(key):
+        if key != "seed" and key.partition(".")[0] not in VOLATILE and not is_secret_path(key):
             switched[key] = value.strip("'\"")
     groups = (*config["switches"], "experiment")
     words = [_word(key, switched[key], groups) for key in sorted(switched, key=_rank)]

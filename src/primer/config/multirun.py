@@ -29,8 +29,12 @@ from primer.config.composition import register_schemas
 from primer.config.options import conf_dir, user_dir
 from primer.config.overrides import spelled_out
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
+from primer.config.unsecret import plain, without_secrets
 from primer.config.wording import did_you_mean, shown
 from primer.errors import ConfigError
+from primer.files import SWEEP_FILE
+from primer.leaks import is_secret_path
+from primer.redact import redacted
 from primer.yaml_text import to_yaml
 
 NUMBER = "${hydra.job.num}"  # Hydra's own subdir
@@ -65,6 +69,9 @@ class Multirun:
             raise ConfigError(f"hydra/launcher={self.launcher}: does not run primer's jobs; expected {names}")
         self.sweeper, self.sweeper_settings = self._part("sweeper", SWEEPERS)
         self.keys += self.sweeper_settings.get("params") or []
+        for key in self.keys:
+            if is_secret_path(key):
+                raise ConfigError(f"{key}: is a secret; expected one value for all jobs")
         if self._config.hydra.job.chdir:
             raise ConfigError("hydra.job.chdir=true: jobs run where the sweep was begun; expected false")
         name = self._config.name  # without those that are swept
@@ -132,12 +139,13 @@ class Multirun:
 
         Ours has `search` run them, one by one.
         """
-        OmegaConf.save(self._config, folder / "multirun.yaml")
+        clean = without_secrets(self._config)
+        (folder / SWEEP_FILE).write_text(to_yaml(plain(clean)))
         with self._hydra() as loader:
             self._callbacks.on_multirun_start(config=self._config, config_name="train")
             context = HydraContext(config_loader=loader, callbacks=self._callbacks)
             sweeper = Plugins.instance().instantiate_sweeper(
-                config=self._config,
+                config=clean,  # Hydra's own writes it down
                 hydra_context=context,
                 task_function=Task(launch, search),  # type: ignore[arg-type]
             )
@@ -180,8 +188,7 @@ class Multirun:
         if job.hydra.output_subdir is not None:
             place = folder / str(job.hydra.output_subdir)
             place.mkdir(exist_ok=True)
-            whole = OmegaConf.to_container(job, resolve=False, enum_to_str=True)
-            assert isinstance(whole, dict)
+            whole = redacted(plain(job))
             hydra = {"hydra": whole.pop("hydra")}
             (place / "config.yaml").write_text(to_yaml(whole))
             (place / "hydra.yaml").write_text(to_yaml(hydra))

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, reduction, resource_tracker
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from primer.stopping import held_back
 
@@ -51,7 +52,7 @@ class ForkedWorker:
     def __init__(
         self,
         folders: Sequence[Path],
-        secrets: Sequence[dict[str, str]],
+        secrets: Sequence[dict[str, Any]],
         locks: Sequence[int],
         *,
         environment: dict[str, str],
@@ -116,7 +117,7 @@ def _no_main() -> Iterator[None]:
 
 def _train(
     folders: Sequence[Path],
-    secrets: Sequence[dict[str, str]],
+    secrets: Sequence[dict[str, Any]],
     locks: Sequence[int],
     environment: dict[str, str],
     num_threads: int,

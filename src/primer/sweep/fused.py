@@ -16,7 +16,7 @@ from primer.config.changes import with_secrets
 from primer.ending import Ending, ending_of
 from primer.errors import CantFuse, RunError, UsageError
 from primer.folder import held, write_header
-from primer.redact import secrets_of
+from primer.redact import keep_secret, secrets_of
 from primer.result import RunResult
 from primer.resume import begin_again
 from primer.run import conclude
@@ -50,12 +50,13 @@ class TileMeans:
         self._others = [(job, Follower(job.folder)) for job in self.jobs[1:]]
         self._shipments: dict[int, Shipment | None] = {}
 
-    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int) -> Worker:
+    def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int) -> Worker:
         """The process that trains them all."""
         for _, follower in self._others:
             for _ in follower.new():
                 pass  # of earlier attempts
         every = [secrets_of(config) for config in self.configs]
+        keep_secret(secret for secrets in every for secret in secrets.values())
         return self.start([job.folder for job in self.jobs], every, self.locks)
 
     def show(self, records: Iterable[Record]) -> None:

@@ -33,7 +33,7 @@ class Definition:
 
 def create(folder: Path, name: str, definition: Definition, config: dict[str, Any], digest: str) -> None:
     """Begin the ledger of a sweep; `config` is that of a job of it, whose store the sweep goes to."""
-    asked = {"definition": digest, **vars(definition)}
+    asked = {"definition": digest, **redacted(vars(definition))}
     begin_journal(folder, config, name=name, params={}, tags=place_tags(folder), sweep=asked)
 
 

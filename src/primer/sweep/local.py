@@ -54,7 +54,7 @@ class LocalBackend:
         is_one = not is_shared(attempt.job.config)
         variables = self._variables(attempt.slot, attempt.environment)
 
-        def start(folder: Path, secrets: dict[str, str], lock: int) -> Worker:
+        def start(folder: Path, secrets: dict[str, Any], lock: int) -> Worker:
             if is_one:
                 return together([folder], [secrets], [lock])
             return start_worker(folder, secrets, lock, variables)  # which starts its ranks by its command

@@ -13,6 +13,7 @@ from typing import Any
 from primer.config import Composer, config_hash, run_name
 from primer.config.changes import differences, told_value
 from primer.errors import ConfigError
+from primer.redact import keep_secret, secrets_of
 
 MAX_TOLD = 3  # differences that an error names
 
@@ -48,6 +49,7 @@ def plan(
     jobs, taken, around = [], set[Path](), set[Path]()
     keys = set(switched)
     for number, config in enumerate(composer.compose_all(overrides), start=first):
+        keep_secret(secrets_of(config).values())
         typed = [text for text in config["typed"]["overrides"] if _key(text) in keys]
         config["name"] = run_name(typed or config["typed"]["overrides"], config)
         name = subdir(number, config)

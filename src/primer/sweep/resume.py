@@ -6,13 +6,16 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from primer.config import Composer
+from primer.config.changes import with_secrets
 from primer.config.wording import shown
 from primer.errors import ConfigError, UsageError
 from primer.finding import check_original, check_place, find_folder
 from primer.folder import held, is_sweep, place_tags
+from primer.leaks import is_secret_override
 from primer.result import RunResult
 from primer.resume import resume_run
 from primer.stopping import StopSignal
@@ -52,8 +55,9 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
     """Go on with the sweep of a folder, and return what it came to.
 
     Jobs that are FINISHED are left alone; with `failed`, those that have FAILED go on, too, from their last
-    checkpoint. Only keys of `hydra.launcher` may be overridden. Raises ConfigError where the same overrides
-    would make other jobs by now, and UsageError for a sweep that still runs.
+    checkpoint. Only keys of `hydra.launcher` may be overridden, and secrets are to be given again. Raises
+    ConfigError where the same overrides would make other jobs by now, and UsageError for a sweep that still
+    runs.
     """
     from primer.config.multirun import Multirun  # here, since it takes Hydra's 0.2 s
 
@@ -64,12 +68,15 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         raise UsageError(f"{folder}: its ledger does not begin with what the sweep was asked for")
     definition, _ = found
     _check_overrides(overrides)
+    kept, secrets = _with_secrets_again(definition.overrides, overrides)
     with held(folder, within_s=LOCK_WITHIN_S), StopSignal() as stop:
         stop.defer()
         jobs = ledger.jobs_in(folder)
         states = [ledger.state_of(job) for job in jobs]
         left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
-        asked = Multirun([*definition.overrides, *overrides], config_dir=definition.config_dir)
+        if secrets:
+            left = [replace(job, config=with_secrets(job.config, secrets)) for job in left]
+        asked = Multirun([*kept, *overrides], config_dir=definition.config_dir)
         asked.place(folder)
         is_search = asked.sweeper == OPTUNA
         num_asked = asked.sweeper_settings["n_trials"] if is_search else definition.num_jobs or 0
@@ -83,7 +90,8 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         with Journal(folder) as journal:
             now = time.time_ns() // 1_000_000
             journal.write("resume", time=now, params={}, tags=place_tags(folder))
-        ended = [job for job in jobs if job not in left]
+        numbers = {job.number for job in left}
+        ended = [job for job in jobs if job.number not in numbers]
         return Launch(asked, folder, stop).go_on(left, ended, is_open=is_open)
 
 
@@ -112,11 +120,22 @@ def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
     for text in overrides:
-        if not re.match(r"\+*hydra\.(launcher\.|sweeper\.n_trials=)", text):
+        if not re.match(r"\+*hydra\.(launcher\.|sweeper\.n_trials=)", text) and not is_secret_override(text):
             raise ConfigError(
                 f"{shown(text)}: would change the jobs of the sweep; expected hydra.launcher.KEY=VALUE, or a "
                 "new sweep: primer train -m"
             )
+
+
+def _with_secrets_again(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What the sweep was asked for, without its secrets, and these, which are to be given again."""
+    given = [text for text in now if is_secret_override(text)]
+    keys = {text.lstrip("+").partition("=")[0] for text in given}
+    for text in before:
+        key = text.lstrip("+").partition("=")[0]
+        if is_secret_override(text) and key not in keys:
+            raise ConfigError(f"{key}: is a secret, which no sweep keeps; expected {key}=VALUE")
+    return [text for text in before if not is_secret_override(text)], given
 
 
 def _check_definition(jobs: Sequence[Job]) -> None:
@@ -124,4 +143,5 @@ def _check_definition(jobs: Sequence[Job]) -> None:
     typed = [job.config["typed"] for job in jobs]
     if typed:
         composer = Composer(typed[0]["config_dir"])
-        check_same(jobs, composer.compose_all(each["overrides"] for each in typed))
+        words = ([text for text in each["overrides"] if not is_secret_override(text)] for each in typed)
+        check_same(jobs, composer.compose_all(words))

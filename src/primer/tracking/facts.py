@@ -14,11 +14,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from primer.leaks import REDACTED, is_secret_key
 from primer.redact import redacted_text
 from primer.tracking import tags
 
 COMMIT = "mlflow.source.git.commit"
 LARGEST_PATCH = 10_000_000  # chosen, in bytes: a larger one is data, not code
+
+# Of a patch: where a file begins, one of settings, and a line of it, whose values need no quotes.
+FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
+SETTINGS = re.compile(r"diff --git .*(\.(ya?ml|ini|cfg|conf|toml|env|properties|json)|/\.env[\w.]*)\"?\n")
+SETTING = re.compile(r"""([+ -]\s*(?:-\s+|export\s+)?["']?(?P<name>[\w.-]+)["']?\s*[:=]\s*)(?P<value>.*)""")
 
 
 def host() -> str:
@@ -52,7 +58,28 @@ def git_facts() -> dict[str, str]:
 def git_patch() -> str:
     """What is not committed in the working directory, as a patch without secrets; empty where all is."""
     patch = _patch()
-    return "" if len(patch) > LARGEST_PATCH else redacted_text(patch)
+    if len(patch) > LARGEST_PATCH:
+        return ""
+    files = [_without_settings(text) if SETTINGS.match(text) else text for text in FILE.split(patch)]
+    return redacted_text("".join(files))
+
+
+def _without_settings(text: str) -> str:
+    """The patch of a file of settings without what stands after, or below, the name of a secret."""
+    lines, depth = [], -1  # of the secret's name
+    for line in text.splitlines(keepends=True):
+        found = SETTING.match(line)
+        indent = len(line[1:]) - len(line[1:].lstrip())
+        is_below = depth >= 0 and indent > depth and line[:1] in "+- "
+        if found and (is_below or is_secret_key(found["name"])):
+            depth = depth if is_below else indent
+            line = f"{found[1]}{REDACTED}\n" if found["value"].strip() else line
+        elif is_below and line[1:].strip():
+            line = f"{line[: indent + 1]}{REDACTED}\n"
+        else:
+            depth = -1
+        lines.append(line)
+    return "".join(lines)
 
 
 def changed_since(commit: str) -> list[str]:

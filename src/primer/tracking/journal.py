@@ -36,9 +36,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from primer.errors import JournalError
+from primer.redact import redacted
 
 NAME = "journal"
 RESERVE, RESERVE_BYTES = ".reserve", 1 << 16  # given back when the disk is full, so that the end fits
+WORDS = ("warning", "alone", "error", "tags", "end")  # records that repeat what others said
 Record = dict[str, Any]
 
 
@@ -61,10 +63,11 @@ class Journal:
         return self._file.read(1) == b"\n"
 
     def write(self, kind: str, **fields: Any) -> None:
-        """Append one record; it survives the end of this process from here on.
+        """Append one record; it survives the end of this process from here on. Its words lose their secrets.
 
         Raises JournalError when it can't be written whole, as on a full disk.
         """
+        fields = redacted(fields) if kind in WORDS else fields
         text = json.dumps({"kind": kind, **fields}, separators=(",", ":")).encode()
         line = b"%08x %s\n" % (zlib.crc32(text), text)
         reserve = self.folder / RESERVE

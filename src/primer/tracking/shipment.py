@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.files import check_plain
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, read, sync
 from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, VERIFICATION, WARNING
@@ -177,8 +178,9 @@ class Shipment:
         assert self._store
         found = self._store.find_runs(self.experiment_id, job["sweep"])
         folder = Path(job["folder"])
-        if found or not (folder / JOURNAL).exists():
+        if found or folder not in self.folder.parents or not (folder / JOURNAL).exists():
             return str(found[0].info.run_id) if found else None
+        check_plain(folder)
         sweep = Shipment(folder, self._late.uri, self._late)
         sweep.advance()
         return sweep.run_id

@@ -138,7 +138,8 @@ class Store:
 
     def fetch(self, run_id: str, artifact: str, folder: Path) -> Path | None:
         """Copy an artifact of a run into a folder; None where there is none, or one of no sensible size."""
-        sizes = {file.path: file.file_size or 0 for file in self.client.list_artifacts(run_id)}
+        listed = self.client.list_artifacts(run_id)
+        sizes = {file.path: file.file_size or 0 for file in listed if not file.is_dir}
         if sizes.get(artifact, LARGEST_FETCHED) >= LARGEST_FETCHED:
             return None
         return Path(self.client.download_artifacts(run_id, artifact, str(folder)))

@@ -33,7 +33,12 @@ class VerifiedCheckpointIO(CheckpointIO):
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         content = io.BytesIO(read_verified(Path(path)))
-        checkpoint: dict[str, Any] = torch.load(content, map_location=map_location, weights_only=True)
+        try:
+            checkpoint = torch.load(content, map_location=map_location, weights_only=True)
+        except Exception as error:  # of many kinds, for what is no archive, or holds more than weights
+            raise RunError(f"{path}: is no checkpoint: {type(error).__name__}") from error
+        if not isinstance(checkpoint, dict):
+            raise RunError(f"{path}: is no checkpoint: it holds no dict")
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -65,7 +70,10 @@ class Checkpoints:
             if at_most is not None and step_of(path) > at_most:
                 continue
             try:
-                return VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu"), path, damaged
+                found = VerifiedCheckpointIO().load_checkpoint(path, map_location="cpu")
+                if "state_dict" in found:
+                    return found, path, damaged
+                damaged[path] = f"{path}: is no checkpoint: it has no state_dict"
             except RunError as error:
                 damaged[path] = str(error)
         return None, None, damaged

@@ -53,7 +53,7 @@ class _Quietly:
 
     courier: Courier | None = None
 
-    def start_worker(self, folder: Path, secrets: dict[str, str], lock: int, /) -> Worker:
+    def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int, /) -> Worker:
         """As a run's own."""
         return start_worker(folder, secrets, lock)
 

@@ -1,0 +1,50 @@
+"""A mark in a run's journal that only this project's `outputs` can have made.
+
+The journal says which store the run is shipped to. One that was received says so, too, and whoever wrote it
+would be sent what this user's credentials open.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from primer.files import ROOT
+
+KEY, NUM_BYTES = ".key", 32  # in `outputs`; nobody else's to read
+
+
+def mark_of(run_id: str, uri: str | None) -> str | None:
+    """The mark of a run that is shipped to `uri`; None where no key can be kept.
+
+    >>> getfixture("monkeypatch").chdir(getfixture("tmp_path"))
+    >>> mark_of("a", "http://host") == mark_of("a", "http://host") != mark_of("a", "http://other")
+    True
+    """
+    key = _key()
+    return hmac.digest(key, f"{run_id} {uri}".encode(), "sha256").hex() if key else None
+
+
+def is_marked(run_id: str, uri: str | None, mark: object) -> bool:
+    """Whether that mark was made here."""
+    own = mark_of(run_id, uri)
+    return own is not None and isinstance(mark, str) and hmac.compare_digest(own.encode(), mark.encode())
+
+
+def _key() -> bytes | None:
+    path = Path.cwd() / ROOT / KEY
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(NUM_BYTES))
+    for _ in range(100):  # another process may be about to write it
+        with suppress(OSError):
+            key = path.read_bytes()
+            if len(key) == NUM_BYTES:
+                return key
+            time.sleep(0.01)
+    return None
