@@ -84,6 +84,28 @@ def answer_to(request: urllib.request.Request) -> int:
         return refused.code
 
 
+HOSTS = (
+    *("evil.example", "evil.example:PORT", "10.evil.com", "127.0.0.1.evil.example:PORT", "localhost:1"),
+    *("localhost.evil.example:PORT", "192.168.0.1:PORT", "172.16.0.1:PORT", "0.0.0.0:PORT", "[::]:PORT"),
+    *(
+        "127.0.0.1@evil.example",
+        "localhost:PORT@evil.example",
+        "127.0.0.2:PORT",
+        "127.0.0.1:PORT.evil.example",
+    ),
+)
+ORIGINS = (
+    *(
+        "http://evil.example",
+        "https://evil.example:PORT",
+        "http://127.0.0.1.evil.example:PORT",
+        "null",
+        "file://",
+    ),
+    *("http://localhost.evil.example", "http://127.0.0.1@evil.example", "http://10.0.0.1:PORT"),
+)
+
+
 def test_ui_answers_here_only_and_leaves_nothing_behind(
     default_run: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,9 +131,9 @@ def test_ui_answers_here_only_and_leaves_nothing_behind(
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=1"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert b'"primer"' in answer.read()
-        for host in ("10.evil.com", f"127.0.0.1.evil.example:{port}", "localhost:1", f"evil.example:{port}"):
+        for host in (text.replace("PORT", str(port)) for text in HOSTS):
             assert answer_to(urllib.request.Request(url, headers={"Host": host})) == 403, host
-        for origin in ("http://evil.example", f"http://127.0.0.1.evil.example:{port}", "null"):
+        for origin in (text.replace("PORT", str(port)) for text in ORIGINS):
             body = b'{"name": "planted"}'
             asked = urllib.request.Request(url.replace("get?experiment_id=1", "create"), body)
             asked.add_header("Content-Type", "application/json")

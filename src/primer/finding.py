@@ -56,11 +56,10 @@ def find_folder(run: str) -> Path:
             if is_running(folder, host()):
                 raise UsageError(f"last: {folder} is still being planned")
         raise UsageError(f"last: there is no run below {Path.cwd() / ROOT}")
-    path = Path(run)
     if is_folder(run):
-        return path.absolute()
-    if path.exists():
-        raise UsageError(f"{run}: is no run folder; it holds no {NAME}")
+        return Path(run).absolute()
+    if is_there(run):
+        raise UsageError(f"{shown(run)}: is no run folder; it holds no {NAME}")
     for folder in run_folders():
         if id_of(folder) == run:
             return folder
@@ -85,7 +84,15 @@ def _place_in_store(run: str) -> str:
 
 def is_folder(run: str) -> bool:
     """Whether it is the path of a run folder."""
-    return (Path(run) / NAME).exists()
+    return is_there(str(Path(run) / NAME))
+
+
+def is_there(path: str) -> bool:
+    """Whether there is a file or folder of that path, which may be no path at all."""
+    try:
+        return Path(path).exists()
+    except OSError:  # it is too long
+        return False
 
 
 def dead_runs(folders: list[Path]) -> Iterator[Path]:

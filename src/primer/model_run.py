@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from primer.config.foreign import read_foreign
+from primer.config.wording import shown
 from primer.errors import UsageError
 from primer.files import FORK, bring_fork
 from primer.finding import header_of
@@ -67,7 +68,7 @@ def model_from_store(run_id: str, *, trust: Sequence[str]) -> ModelRun:
     store = Store(tracking_uri(None))
     tags = store.tags(run_id)
     if tags is None:
-        raise UsageError(f"{run_id}: no run folder, and no run of that id in the store")
+        raise UsageError(f"{shown(run_id)}: no run folder, and no run of that id in the store")
     if FORKED_FROM in tags:
         raise UsageError(f"{run_id}: began with a checkpoint, which only its folder has; expected the folder")
     with tempfile.TemporaryDirectory() as place:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from primer.compare.runs import TrackedRun, run_in, run_of
 from primer.compare.settings import number_of
+from primer.config.wording import shown
 from primer.errors import UsageError
-from primer.finding import find_folder, jobs_of, run_folders, sweep_folders
+from primer.finding import find_folder, is_there, jobs_of, run_folders, sweep_folders
 from primer.folder import is_sweep
 from primer.tracking.shipment import id_of
 from primer.tracking.text import text_of
@@ -85,7 +86,7 @@ def _number(job: Path) -> tuple[int, str]:
 
 
 def _folder_here(name: str) -> Path | None:
-    if name == "last" or Path(name).exists():
+    if name == "last" or is_there(name):
         return find_folder(name)
     return next((folder for folder in run_folders() if id_of(folder) == name), None)
 
@@ -99,7 +100,9 @@ def _of_store(run_id: str, *, with_jobs: bool = True) -> list[TrackedRun]:
         store = reading.open_existing(uri)
         run = store.run(run_id)
         if run is None:
-            raise UsageError(f"{run_id}: no run folder, and no run of that id in outputs or in the store")
+            raise UsageError(
+                f"{shown(run_id)}: no run folder, and no run of that id in outputs or in the store"
+            )
         return [run_of(one, store) for one in (with_jobs and reading.jobs_of(store, run)) or [run]]
 
 
