@@ -48,7 +48,8 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
     """Run a run again, as `primer reproduce RUN` does, and compare every point.
 
     A run folder, or `last`, is one's own. A run id names what a tracking store holds: its config may only
-    build primer's, torch's and torchmetrics' parts, and those of the packages in `trust`.
+    build primer's, torch's and torchmetrics' parts, and those of the packages in `trust`. Raises UsageError
+    for a run that is not there, and ConfigError for a config that may not be built.
 
     >>> reproduce("last").verdict  # doctest: +SKIP
     'bitwise equal'

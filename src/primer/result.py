@@ -20,6 +20,11 @@ class RunResult:
     MLflow's, None when it was not tracked; `exit_code` is the command's: 0, 1 (failed), 130 or 143
     (stopped); `error` is one line, or None; `is_shipped` is false where `primer sync` has something left to
     send to MLflow; `is_pruned` is true where a search stopped it, as hopeless.
+
+    >>> RunResult("iris s0", "FINISHED", None, 0, None, Path("here"), 2.0, metrics={"test/accuracy": 0.96})
+    RunResult 'iris s0': FINISHED in 2.0 s
+      test/accuracy=0.96
+      run not tracked in here
     """
 
     name: str

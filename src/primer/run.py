@@ -36,8 +36,9 @@ def train(*overrides: str, config_dir: str | Path | None = None, debug: bool = F
     """Train one run, as `primer train OVERRIDES` does, and return what it came to.
 
     With `debug` the run trains in this process, for breakpoints. A run that fails returns a result that
-    says so, and so does one that Ctrl-C or a signal stopped: a loop over runs looks at `status`. A wrong
-    question raises ConfigError or DataError, and a folder that can't be written RunError; neither leaves one.
+    says so, and so does one that Ctrl-C or a signal stopped: a loop over runs looks at `status`. Raises
+    ConfigError or DataError for a wrong question, RunError for a folder that can't be written;
+    none is left.
 
     >>> result = train("data=iris", "max_epochs=5")  # doctest: +SKIP
     >>> result.status, result.metrics["test/accuracy"]  # doctest: +SKIP

@@ -36,7 +36,11 @@ class Synced:
 def sync(*runs: str) -> list[Synced]:
     """Ship the journals of these runs, or of all below `outputs`, as `primer sync RUNS` does.
 
-    Any number of times: what MLflow has is not sent again, and what it lost is.
+    Any number of times: what MLflow has is not sent again, and what it lost is. Raises UsageError for a run
+    that is not there; what can't be shipped is told by its `error`.
+
+    >>> [one.error for one in sync("last")]  # doctest: +SKIP
+    [None]
     """
     folders = [find_folder(run) for run in runs] or run_folders()
     settle(folders)

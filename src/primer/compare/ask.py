@@ -60,6 +60,7 @@ def runs(
     """The runs of this directory, or a sweep's jobs, or what a filter of MLflow lets pass; newest first.
 
     One row a run: name, status, age in seconds, the keys that differ, the watched metric, id and folder.
+    Raises UsageError for a sweep that is not there, or a filter that can't be read.
 
     >>> runs(limit=2)[["name", "status"]]  # doctest: +SKIP
              name    status

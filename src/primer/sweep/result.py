@@ -19,6 +19,11 @@ class SweepResult:
     `status` is FINISHED, FAILED (a job did) or KILLED; `run_id` is that of the parent run in MLflow, None
     when it was not tracked; `exit_code` is the command's: 0, 1 (a job failed), 130 or 143 (stopped);
     `view` is the address of the sweep's saved view in MLflow's page, once `primer ui` serves it.
+
+    >>> SweepResult("seed", "KILLED", 130, None, Path("here"), 2.0, jobs=(None, None))
+    SweepResult 'seed': KILLED in 2.0 s
+      0 of 2 jobs FINISHED
+      run not tracked in here
     """
 
     name: str
