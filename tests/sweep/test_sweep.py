@@ -271,6 +271,20 @@ def test_who_reads_the_output_may_go_away(begin: Begin, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("outputs/*/*/*/curves.parquet"))) == 2
 
 
+def test_where_nothing_is_validated_the_training_loss_is_told_as_what_it_is(tmp_path: Path) -> None:
+    done = primer("train", "-m", "data=primer", "seed=0,1", "max_steps=3", "tracking=off", cwd=tmp_path)
+    (folder,) = sweep_folders(tmp_path)
+    lines = done.stdout.splitlines()
+    assert "val/loss" not in done.stdout
+    assert next(line for line in lines if line.startswith("job")).endswith("train/loss")
+    assert [line.split()[-2] for line in lines if line[:2] in ("1/", "2/")] == ["train/loss"] * 2
+    assert "train/loss" in next(line for line in lines if line.startswith("best"))
+    assert "val/loss" not in (folder / "sweep.md").read_text()
+    listed = primer("runs", str(folder), cwd=tmp_path).stdout
+    assert "train/loss" in listed.splitlines()[0]
+    assert "val/loss" not in listed
+
+
 def test_a_job_that_can_not_be_begun_costs_itself_alone(sweep: Sweep) -> None:
     """As on a full disk; here a file is in the way of its folder."""
     done = sweep("seed=0,1", "+hydra.callbacks.mine._target_=writing_callback.InTheWay", "tracking=off")

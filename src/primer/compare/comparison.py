@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from primer.compare import fair
 from primer.compare.curves import bands, curve_of
 from primer.compare.groups import Group, groups_of, without_repeats
-from primer.compare.runs import TrackedRun
+from primer.compare.runs import ENDS, TrackedRun
 from primer.compare.settings import check_keys, differing, value_of
 from primer.compare.telling import sentence_of, told
 from primer.compare.verdict import Verdict, judge
+from primer.direction import watched_key
 from primer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def compare_runs(
     lost = [group.label for group in groups if len(group.runs) < group.counts.get("FINISHED", 0)]
     if lost:
         notes.append(f"finished runs without a finite {chosen} are left out: of {', '.join(lost)}")
-    watched = {run.params.get("monitor", "val/loss") for run in kept}
+    watched = {run.monitor for run in kept}
     if not metric and len(watched) > 1:
         notes.append(
             f"they watched {' and '.join(sorted(watched))}: compared by {chosen}, unless --metric is given"
@@ -194,11 +195,9 @@ def compare_runs(
 
 def _metric_of(runs: Sequence[TrackedRun]) -> str:
     """The best of what the runs watched, else the last training loss."""
-    watched = {run.params.get("monitor", "val/loss") for run in runs}
-    for key in (*(f"best/{name}" for name in sorted(watched)), "final/train/loss"):
-        if len(watched) == 1 and any(key in run.metrics for run in runs):
-            return key
-    return "final/train/loss"
+    known = {key for run in runs for key in run.metrics if key.startswith(ENDS)}
+    monitors = {run.monitor for run in runs}
+    return (len(monitors) == 1 and watched_key(known, *monitors)) or "final/train/loss"
 
 
 def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:

@@ -36,7 +36,7 @@ def run_table(found: Sequence[TrackedRun]) -> pd.DataFrame:
     rows = [
         {"name": run.name, "status": status_of(run), "age_s": time.time() - run.started_at}
         | {key: value_of(run, key) for key in differing([one for one in found if one.params])}
-        | {"metric": watched(run)[0], "value": watched(run)[1]}
+        | dict(zip(("metric", "value"), run.watched, strict=True))
         | {"run_id": run.run_id, "folder": str(run.folder or "")}
         for run in found
     ]
@@ -69,19 +69,13 @@ def status_of(run: TrackedRun) -> str:
     return run.tags.get(COUNTS, run.status) if run.folder and is_sweep(run.folder) else run.status
 
 
-def watched(run: TrackedRun) -> tuple[str, float]:
-    """The metric that the run watched, and its best value; NaN where there is none."""
-    name = run.params.get("monitor", "val/loss")
-    return name, run.metrics.get(f"best/{name}", run.metrics.get(name, math.nan))
-
-
 def show_runs(found: Sequence[TrackedRun]) -> None:
     """Print runs as a table."""
     if not found:
         raise UsageError("no runs here yet; train one with `primer train`")
     console = result_console()
     keys = differing([run for run in found if run.params])[:MAX_KEYS]
-    names = {watched(run)[0] for run in found if run.params}
+    names = {run.watched[0] for run in found if run.params}
     columns = ["age", "name", "status", *keys, names.pop() if len(names) == 1 else "watched", "id, or folder"]
     rows = [_row(run, keys, is_named=columns[-2] == "watched") for run in found]
     places = without_spare(columns, rows, [*reversed(keys), "age", columns[-2]], console.width)
@@ -98,8 +92,8 @@ def show_runs(found: Sequence[TrackedRun]) -> None:
 
 def _row(run: TrackedRun, keys: Sequence[str], *, is_named: bool) -> list[str]:
     """A run's cells; with the name of what it watched where runs watched several."""
-    name, value = watched(run)
-    shown = "" if math.isnan(value) else f"{value:.4g}"
+    name, value = run.watched
+    shown = "" if value is None or math.isnan(value) else f"{value:.4g}"
     return [
         age(time.time() - run.started_at),
         run.name,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from primer.config.wording import printable
+from primer.direction import Watched, watched
 from primer.errors import UsageError
 from primer.tracking.curves import last_values
 from primer.tracking.facts import host
@@ -78,6 +79,16 @@ class TrackedRun:
     def curves(self) -> dict[str, Curve]:
         """Its metrics over steps; those of one point at its end are among `metrics`."""
         return self.read_curves()
+
+    @property
+    def monitor(self) -> str:
+        """The metric that it watched."""
+        return self.params.get("monitor", "val/loss")
+
+    @property
+    def watched(self) -> Watched:
+        """The metric that it is told by, with its best value."""
+        return watched(self.metrics, self.monitor)
 
     @property
     def identity(self) -> str:

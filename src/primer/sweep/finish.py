@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from primer.direction import rank
+from primer.direction import rank, watched_key
 from primer.ending import Ending
 from primer.leaving import write_end
 from primer.result import RunResult
@@ -17,7 +17,7 @@ from primer.sweep.job import result_in
 from primer.sweep.plan import Job
 from primer.sweep.report import Report
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Sweep, best_of, objective
+from primer.sweep.sweep import Sweep, best_of, cell_of, metric_of, objective
 from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import COUNTS
@@ -64,8 +64,8 @@ def _leave_view(
     asked = ledger.definition_in(sweep.folder)
     params = asked[0].keys if asked else []
     seen = list(dict.fromkeys(key for result in found if result for key in result.metrics))
-    best = f"best/{jobs[0].config['monitor']}"
-    first = best if best in seen else "final/train/loss"
+    ends = [key for key in seen if key.startswith(("best/", "final/"))]
+    first = watched_key(ends, jobs[0].config["monitor"]) or "final/train/loss"
     return sweep.leave_view(name, params, [first, *(key for key in seen if key.startswith("test/"))])
 
 
@@ -123,17 +123,16 @@ def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
 def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None) -> str:
     if not jobs:
         return "no job was begun\n"
-    metric = jobs[0].config["monitor"]
-    values = [None if result is None else objective(result.metrics, jobs[0].config) for result in found]
+    metric = metric_of(found, jobs[0].config["monitor"])
+    ranks = [rank(metric, objective(result)[1] if result else None) for result in found]
     lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
-    best = best_of(found, jobs[0].config)
+    best = best_of(found, metric)
     if best:
         address = f"#/experiments/{experiment_id}/runs/{best[0].run_id}"
         link = f"[{best[0].name}]({address})" if experiment_id and best[0].run_id else best[0].name
         lines.insert(1, f"\nbest {metric}: {best[1]:.5g}, of {link}")
-    for index in sorted(range(len(jobs)), key=lambda index: rank(metric, values[index])):
-        result, value = found[index], values[index]
-        shown = "" if value is None else f"{value:.5g}"
+    for index in sorted(range(len(jobs)), key=ranks.__getitem__):
+        result, shown = found[index], cell_of(found[index], metric)
         status, error = (result.outcome, result.error or "") if result else (ledger.WAITING, "")
         lines.append(
             f"| {jobs[index].number} | {jobs[index].config['name']} | {status} | {shown} | {error} |"

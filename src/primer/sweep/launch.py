@@ -213,7 +213,7 @@ class Launch:
         has_failed = any(result.status != "FINISHED" for result in results.values())
         if self._stop.received or (has_failed and self._asked.settings["on_failure"] == "stop"):
             raise _Over
-        return [value_of((self._ended | results)[job.number], job.config) for job in jobs]
+        return [value_of((self._ended | results)[job.number]) for job in jobs]
 
     def _search(self, words: Sequence[str]) -> None:
         from primer.sweep.searching import Searching
@@ -277,12 +277,12 @@ def hooks_of(asked: Multirun) -> Hooks:
 
     def end(job: Job, begun: Any, result: RunResult) -> None:
         error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
-        asked.end_job(begun, objective(result.metrics, job.config), error)
+        asked.end_job(begun, objective(result)[1], error)
 
     return Hooks(begin, end)
 
 
-def value_of(result: RunResult, config: dict[str, Any]) -> float:
+def value_of(result: RunResult) -> float:
     """What a sweeper is told of a job: its objective; NaN for one that failed, so that a search goes on."""
-    value = objective(result.metrics, config)
+    value = objective(result)[1]
     return math.nan if value is None or result.status != "FINISHED" else value

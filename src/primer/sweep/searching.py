@@ -105,7 +105,7 @@ class Searching:
             self._tell(job.number, result)
 
     def _tell(self, number: int, result: RunResult) -> None:
-        value = objective(result.metrics, result.config) if result.status == "FINISHED" else None
+        value = objective(result)[1] if result.status == "FINISHED" else None
         self._study.tell(number, value, is_pruned=result.is_pruned)
 
     @property

@@ -15,7 +15,7 @@ from primer.sweep import ledger
 from primer.sweep.plan import Job
 from primer.sweep.report import NAME as REPORT
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import best_of, objective
+from primer.sweep.sweep import best_of, cell_of, metric_of
 from primer.tracking.journal import read
 
 WIDTHS = {"status": len("FINISHED")}
@@ -27,8 +27,9 @@ def show_sweep(result: SweepResult) -> None:
     """Print the end of a sweep to standard output."""
     console = result_console()
     jobs = ledger.jobs_in(result.folder)
+    metric = metric_of(result.jobs, jobs[0].config["monitor"]) if jobs else ""
     if jobs:
-        console.print(_table(jobs, result.jobs))
+        console.print(_table(jobs, result.jobs, metric))
     for line in _failures(jobs, result.jobs):
         console.print(line, markup=False)
     for line in _warnings(result.jobs):
@@ -37,9 +38,9 @@ def show_sweep(result: SweepResult) -> None:
     console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
     counts = ledger.told(ledger.counts_of(statuses))
     console.print(f" in {result.duration_s:.1f} s: {result.name} ({counts})", markup=False)
-    best = best_of(result.jobs, jobs[0].config) if len(jobs) > 1 else None
+    best = best_of(result.jobs, metric) if len(jobs) > 1 else None
     if best:
-        console.print(f"best    {best[0].name}: {jobs[0].config['monitor']} {best[1]:.5g}", markup=False)
+        console.print(f"best    {best[0].name}: {metric} {best[1]:.5g}", markup=False)
     where = relative(result.folder)
     is_open = any(status not in ("FINISHED", "FAILED") for status in statuses)
     failed = "" if is_open or "FAILED" not in statuses else " --failed"
@@ -61,9 +62,8 @@ def show_sweep(result: SweepResult) -> None:
         console.print(f"        {result.view}", markup=False)
 
 
-def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
+def _table(jobs: list[Job], results: tuple[RunResult | None, ...], metric: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    metric = jobs[0].config["monitor"]
     for column in ("job", "name", "status", "seconds", metric):
         is_number, width = column in ("job", "seconds", metric), WIDTHS.get(column, len(column))
         gives_way = column == "name"
@@ -78,10 +78,8 @@ def _table(jobs: list[Job], results: tuple[RunResult | None, ...]) -> Table:
         if result is None:
             table.add_row(str(job.number), name, ledger.WAITING)
             continue
-        value = objective(result.metrics, job.config)
         status = Text(result.outcome, style=COLOURS.get(result.status, "yellow"))
-        shown = "" if value is None else f"{value:.5g}"
-        table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", shown)
+        table.add_row(str(job.number), name, status, f"{result.duration_s:.1f}", cell_of(result, metric))
     return table
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.direction import rank
+from primer.direction import Watched, rank, watched
 from primer.errors import CantFuse
 from primer.redact import redacted_text
 from primer.result import RunResult
@@ -64,7 +64,7 @@ class _Told:
         self._hooks.hear(job, new, stop)
 
     def end(self, job: Job, result: RunResult) -> None:
-        self._table.end(job, result, objective(result.metrics, job.config))
+        self._table.end(job, result, objective(result))
         if job.number in self._begun:
             self._hooks.end(job, self._begun[job.number], result)
 
@@ -217,21 +217,31 @@ class Sweep:
         return all(arrived)
 
 
-def best_of(results: Iterable[RunResult | None], config: dict[str, Any]) -> tuple[RunResult, float] | None:
+def best_of(results: Iterable[RunResult | None], metric: str) -> tuple[RunResult, float] | None:
     """The job whose objective is best, of those that finished and were not stopped as hopeless."""
     found = [
         (result, value)
         for result in results
-        if result is not None
-        and result.outcome == "FINISHED"
-        and (value := objective(result.metrics, config)) is not None
-        and not math.isnan(value)
+        if result is not None and result.outcome == "FINISHED"
+        for name, value in [objective(result)]
+        if name == metric and value is not None and not math.isnan(value)
     ]
-    return min(found, key=lambda pair: rank(config["monitor"], pair[1]), default=None)
+    return min(found, key=lambda pair: rank(metric, pair[1]), default=None)
 
 
-def objective(metrics: dict[str, float], config: dict[str, Any]) -> float | None:
-    """What a search makes small or large: the best value of the watched metric, else the last."""
-    key = config["monitor"]
-    value = metrics.get(f"best/{key}", metrics.get(f"final/{key}"))
-    return metrics.get("final/train/loss") if value is None else value
+def metric_of(results: Iterable[RunResult | None], monitor: str) -> str:
+    """The metric that jobs are told by: what they watched, else the training loss."""
+    found = {name for name, value in map(objective, filter(None, results)) if value is not None}
+    return found.pop() if len(found) == 1 else monitor
+
+
+def cell_of(result: RunResult | None, metric: str) -> str:
+    """A job's number in a column of that metric; named, where it is another one's."""
+    name, value = objective(result) if result else (metric, None)
+    return "" if value is None else f"{value:.5g}" if name == metric else f"{name} {value:.5g}"
+
+
+def objective(result: RunResult) -> Watched:
+    """What a search makes small or large, of a job that has come to its end, and of which metric that is."""
+    ends = {key: value for key, value in result.metrics.items() if key.startswith(("best/", "final/"))}
+    return watched(ends, result.config["monitor"])

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from primer.direction import Watched
 from primer.result import RunResult
 from primer.sweep.ledger import counts_of, told
 from primer.sweep.plan import Job
@@ -70,13 +71,13 @@ class SweepTable:
             elif record["kind"] == "points" and record["key"] == "train/loss":
                 row.step, row.loss = record["steps"][-1], record["values"][-1]
 
-    def end(self, job: Job, result: RunResult, value: float | None) -> None:
+    def end(self, job: Job, result: RunResult, watched: Watched) -> None:
         """A job has ended."""
         with self._lock:
             row = self._rows.pop(job.number, None) or Row(job.config["name"])  # one that can't be begun
             self._ended.append((result.status, time.monotonic() - row.started_at))
             if self._live is None or result.status != "FINISHED":
-                shown = "" if value is None else f"  {job.config['monitor']} {value:.5g}"
+                shown = "" if watched[1] is None else f"  {watched[0]} {watched[1]:.5g}"
                 line = f"{len(self._ended)}/{self._num_jobs}  job {job.number}  {result.outcome}"
                 line += f" in {result.duration_s:.1f} s  {row.name}{shown if not result.error else ''}"
                 self._print(f"{line}  {result.error}" if result.error else line)

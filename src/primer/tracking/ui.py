@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from primer.direction import rank
+from primer.direction import Watched, rank, watched
 from primer.errors import UsageError
 from primer.redact import redacted_text
 from primer.tracking.trouble import asking
@@ -61,20 +61,14 @@ def links(uri: str, base: str, sweep: str | None) -> list[str]:
     if run is None or not jobs:
         raise UsageError(f"--sweep {sweep}: MLflow has no sweep of that id")
     experiment_id = str(run.info.experiment_id)
-    best = [str(job.info.run_id) for job in sorted(jobs, key=_rank)[:NUM_BEST]]
+    jobs = sorted(jobs, key=lambda job: rank(*_watched(job)))
+    best = [str(job.info.run_id) for job in jobs[:NUM_BEST]]
     return [
         f"sweep   {view_link(base, experiment_id, key_of(sweep))}",
         f"best {len(best)}  {compare_link(base, experiment_id, best)}",
-        f"curves  {curves_link(base, experiment_id, best, _watched(jobs[0]))}",
+        f"curves  {curves_link(base, experiment_id, best, _watched(jobs[0])[0])}",
     ]
 
 
-def _watched(job: Run) -> str:
-    """The metric that a run watched; its training loss where it has no other."""
-    name = str(job.data.params.get("monitor", "val/loss"))
-    return name if name in job.data.metrics else "train/loss"
-
-
-def _rank(job: Run) -> tuple[bool, float]:
-    name = _watched(job)
-    return rank(name, job.data.metrics.get(f"best/{name}", job.data.metrics.get(name)))
+def _watched(job: Run) -> Watched:
+    return watched(job.data.metrics, str(job.data.params.get("monitor", "val/loss")))
