@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from primer.verify.subject import Call, Subject
+from primer.verify.subject import Call, Subject, tensors_of
+
+LONGEST = 160  # chosen: letters of an error that are told
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,13 @@ def trial(
 def called(call: Call, args: Sequence[Any], *, seed: int = 0) -> list[Tensor]:
     """The tensors that it answers; what draws random numbers draws the same each time."""
     torch.manual_seed(seed)
-    answer = call(*args)
-    return [answer] if isinstance(answer, Tensor) else [part for part in answer if isinstance(part, Tensor)]
+    return tensors_of(call(*args))
 
 
 def leaves_of(call: Call | None, args: Sequence[Any]) -> list[Tensor]:
     """The arguments, then the weights, that ask for a gradient."""
-    weights = call.parameters() if isinstance(call, nn.Module) else ()
-    tensors = [*(arg for arg in args if isinstance(arg, Tensor)), *weights]
-    return [tensor for tensor in tensors if tensor.requires_grad]
+    own = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
+    return [*own, *weights_of(call).values()]
 
 
 def upstreams(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -63,14 +64,24 @@ def upstreams(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.empty_like(output.detach()).copy_(g) for output, g in zip(outputs, drawn, strict=True)]
 
 
-def reason(error: Exception) -> str:
-    """Its name and first line, cut where it is long."""
-    lines = str(error).strip().splitlines() or [""]
-    text = f"{type(error).__name__}: {lines[0]}".rstrip(": ")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+def unfit(call: Call, args: Sequence[Any]) -> str | None:
+    """Why nothing more can be asked about its gradients; None: it can."""
+    outputs = [answer for answer in called(call, args) if answer.requires_grad]
+    if not outputs or not leaves_of(call, args):
+        return "No gradient goes through it."
+    try:
+        trial(call, args)
+    except Exception as error:
+        return f"Its backward fails ({type(error).__name__}), as backward_contract tells."
+    return None
 
 
-LONGEST = 140  # chosen: letters of an error
+def reason(error: BaseException) -> str:
+    """What an error says, in short: its name and first line."""
+    text = re.sub(r" at 0x[0-9a-f]+|\x1b\[[0-9;]*m", "", str(error))  # addresses and colours
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = ": ".join([type(error).__name__, *lines[:1]])
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 Upstream = Callable[[Tensor], Tensor]  # from a drawn gradient of an answer to the one that is taken
@@ -123,8 +134,18 @@ def pulled(
 
 def answers_of(call: Call, args: Sequence[Any]) -> list[Tensor]:
     """The tensors that it answers, to arguments that take no gradient: NumPy may be within."""
-    given = [arg.detach() if isinstance(arg, Tensor) else arg for arg in copies(args)]
-    return [answer.detach() for answer in called(call, given)]
+    return [answer.detach() for answer in called(call, detached(copies(args)))]
+
+
+def detached(args: Sequence[Any]) -> tuple[Any, ...]:
+    """The same arguments, to which no gradient goes."""
+    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)
+
+
+def weights_of(call: Call | None) -> dict[str, Tensor]:
+    """The weights of a module that learn, by name; none of a plain function."""
+    named = call.named_parameters() if isinstance(call, nn.Module) else ()
+    return {name: weight for name, weight in named if weight.requires_grad}
 
 
 def everywhere(value: float) -> Upstream:
@@ -136,8 +157,7 @@ def leaf_names(subject: Subject) -> list[str]:
     """What `pulled` gives gradients of."""
     args = [place for place, given in enumerate(subject.inputs) if given.has_grad]
     names = ["its input" if len(subject.inputs) == 1 else f"argument {place + 1}" for place in args]
-    named = subject.module.named_parameters() if subject.module else ()
-    return names + [f"its weight {name!r}" for name, weight in named if weight.requires_grad]
+    return names + [f"its weight {name!r}" for name in weights_of(subject.module)]
 
 
 CLOSE = 1e-4  # chosen: what is nearer to a kink than this is told by the checks of this file alone
@@ -178,8 +198,7 @@ def bound(subject: Subject, *, seed: int = 0, shape: Sequence[int] | None = None
     if subject.is_elementwise:
         args = (_where_finite(subject, args[0]),)
     places = [place for place, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad]
-    named = call.named_parameters() if isinstance(call, nn.Module) else ()
-    weights = {name: weight for name, weight in named if weight.requires_grad}
+    weights = weights_of(call)
 
     def outputs(*leaves: Tensor) -> list[Tensor]:
         given = list(copies(args))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from primer.verify.calling import copies
 from primer.verify.functions import functions_of
 from primer.verify.spec import Input
 
@@ -66,7 +67,7 @@ def _watched(place: type[Function], calls: Calls) -> Iterator[None]:
 def _note(known: Known, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
     if keywords or not torch.is_grad_enabled():
         return
-    kept = tuple(_kept(arg) for arg in args)
+    kept = copies(args)  # which later changes in place do not reach
     for place, other in enumerate(known):
         if _manner(other) == _manner(kept):
             if _num_grads(kept) > _num_grads(other):
@@ -83,11 +84,6 @@ def _manner(args: Sequence[Any]) -> list[str]:
 
 def _num_grads(args: Sequence[Any]) -> int:
     return sum(isinstance(arg, Tensor) and arg.requires_grad for arg in args)
-
-
-def _kept(arg: Any) -> Any:
-    """A copy that later changes in place do not reach."""
-    return arg.detach().clone().requires_grad_(arg.requires_grad) if isinstance(arg, Tensor) else arg
 
 
 def inputs_of(args: Sequence[Any], *, largest: int) -> tuple[Input, ...]:

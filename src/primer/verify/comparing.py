@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -14,19 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from primer.verify.calling import weights_of
 from primer.verify.subject import Call, Subject
 
-LONGEST = 160  # chosen: letters of an error that are told
-
-
+UNREPEATABLE = "its answers differ from call to call: nothing to compare with"
 Values = dict[str, Tensor]
-
-
 ROUNDING = (
     1e-6  # chosen: float64 answers that pass through float32 inside differ by 1e-7, mistakes by far more
 )
-
-
 LOW_ROUNDING = (1e-4, 1.0)  # chosen: of float32; onnxruntime's logsigmoid at -10 is off by 2e-5 (measured)
 
 
@@ -116,12 +110,6 @@ def loss_of(answer: Any, subject: Subject) -> Tensor:
     ).sum()  # times ones too: a gradient that is one number, expanded, can't be written
 
 
-def weights_of(call: Call) -> dict[str, Tensor]:
-    """The weights of a module that learn, by name; none of a plain function."""
-    named = call.named_parameters() if isinstance(call, nn.Module) else ()
-    return {name: weight for name, weight in named if weight.requires_grad}
-
-
 def values_of(
     call: Call, args: Sequence[Any], subject: Subject, weights: dict[str, Tensor] | None = None
 ) -> Values:
@@ -182,19 +170,6 @@ def silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def detached(args: Sequence[Any]) -> tuple[Any, ...]:
-    """The same arguments, to which no gradient goes."""
-    return tuple(arg.detach() if isinstance(arg, Tensor) else arg for arg in args)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in short."""
-    text = re.sub(r" at 0x[0-9a-f]+|\x1b\[[0-9;]*m", "", str(error))  # addresses and colours
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
 
 
 class Calling(nn.Module):

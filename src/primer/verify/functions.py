@@ -7,36 +7,24 @@ import inspect
 import os
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from torch.autograd import Function
+
+from primer.verify.graphs import custom_nodes
+from primer.verify.subject import tensors_of
 
 
 def functions_of(answer: Any) -> tuple[type[Function], ...]:
     """The Functions, each once, whose backward a gradient of this answer would call.
 
-    >>> functions_of(Tensor([1.0]))
+    >>> functions_of([])
     ()
     """
-    tensors = (
-        [answer] if isinstance(answer, Tensor) else [part for part in answer if isinstance(part, Tensor)]
-    )
-    found = (getattr(type(node), "_forward_cls", None) for node in _nodes(tensors))
-    return tuple(dict.fromkeys(function for function in found if function is not None))
-
-
-def _nodes(tensors: Iterable[Tensor]) -> Iterator[Any]:
-    waiting, seen = [tensor.grad_fn for tensor in tensors], set[Any]()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            yield node
-            waiting += [following for following, _ in node.next_functions]
+    return tuple(dict.fromkeys(type(node)._forward_cls for node in custom_nodes(tensors_of(answer))))
 
 
 def source_hash(parts: Iterable[Any]) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor
 
-from primer.verify.calling import called, leaves_of, trial
-from primer.verify.subject import Call
 
-
-def nodes(answers: Sequence[Tensor]) -> Iterator[Any]:
+def nodes(answers: Iterable[Tensor]) -> Iterator[Any]:
     """The graph behind these answers, leaves left out."""
     waiting: list[Any] = [answer.grad_fn for answer in answers]
     seen = set[Any]()
@@ -23,7 +20,7 @@ def nodes(answers: Sequence[Tensor]) -> Iterator[Any]:
             waiting += [following for following, _ in node.next_functions]
 
 
-def custom_nodes(answers: Sequence[Tensor]) -> list[Any]:
+def custom_nodes(answers: Iterable[Tensor]) -> list[Any]:
     """The contexts (`ctx`) of the custom Functions that a backward from here would go through."""
     return [node for node in nodes(answers) if hasattr(node, "_forward_cls")]
 
@@ -39,15 +36,3 @@ def held(node: Any) -> dict[str, Tensor]:
         elif isinstance(value, dict | list | tuple | set):
             waiting += [(name, part) for part in (value.values() if isinstance(value, dict) else value)]
     return found
-
-
-def unfit(call: Call, args: Sequence[Any]) -> str | None:
-    """Why nothing more can be asked about its gradients; None: it can."""
-    outputs = [answer for answer in called(call, args) if answer.requires_grad]
-    if not outputs or not leaves_of(call, args):
-        return "No gradient goes through it."
-    try:
-        trial(call, args)
-    except Exception as error:
-        return f"Its backward fails ({type(error).__name__}), as backward_contract tells."
-    return None

@@ -87,12 +87,12 @@ class Subject:
 
     def at(self, dtype: torch.dtype) -> Call:
         """The call with weights of that dtype, if it has weights; others are the call itself."""
-        return in_dtype(self.call, dtype)
+        return moved(self.call, dtype)
 
     def reference_at(self, dtype: torch.dtype) -> Call:
         """The same of the reference, which has to be there."""
         assert self.reference
-        return in_dtype(self.reference, dtype)
+        return moved(self.reference, dtype)
 
     def _away(self, values: Tensor, away: float) -> Tensor:
         for kink in self.kinks:
@@ -111,16 +111,19 @@ class Subject:
         return bool((bend <= 1e-9 * (1 + middle.abs())).all())
 
 
-def in_dtype(call: Call, dtype: torch.dtype) -> Call:
-    """A module's copy with weights of that dtype; a plain function as it is."""
-    return copy.deepcopy(call).to(dtype) if isinstance(call, nn.Module) else call
+def tensors_of(answer: Any) -> list[Tensor]:
+    """The tensors of an answer, which is one or has some among others."""
+    return [answer] if isinstance(answer, Tensor) else [part for part in answer if isinstance(part, Tensor)]
+
+
+def moved(call: Call, to: torch.dtype | torch.device) -> Call:
+    """A module's copy with weights of that dtype, or there; a plain function as it is."""
+    return copy.deepcopy(call).to(to) if isinstance(call, nn.Module) else call
 
 
 def first_of(answer: Any) -> Tensor:
     """The first tensor of an answer that is differentiable, if any is."""
-    tensors = (
-        [answer] if isinstance(answer, Tensor) else [part for part in answer if isinstance(part, Tensor)]
-    )
+    tensors = tensors_of(answer)
     return next((part for part in tensors if part.requires_grad), tensors[0])
 
 

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from primer.verify.calling import reason, weights_of
 from primer.verify.comparing import (
+    UNREPEATABLE,
     Difference,
     difference,
-    first_line,
     is_repeatable,
     loss_of,
     silence,
     telling,
     values_of,
     wanted_of,
-    weights_of,
 )
 from primer.verify.findings import Finding, failed, passed, skipped, warned
 from primer.verify.subject import Call, Subject
@@ -34,7 +34,7 @@ ISSUE = "https://github.com/pytorch/pytorch/issues/193279"  # 192985 is the same
 def compile(subject: Subject) -> Finding:
     """Whether a compiled call gives the answers and gradients of a plain one, and how often it compiles."""
     if not is_repeatable(subject):
-        return skipped("compile", "its answers differ from call to call: nothing to compare with")
+        return skipped("compile", UNREPEATABLE)
     with _compiling():
         try:
             differs = _differs(subject, fullgraph=True)
@@ -73,11 +73,11 @@ def _refused(subject: Subject, error: Exception) -> Finding:
         differs = _differs(subject, fullgraph=False)
     except Exception as second:
         sentence = "torch.compile can't compile it, nor leave it out: a net with it has to stay uncompiled."
-        return warned("compile", sentence, first_line(second), _advice(str(second)))
+        return warned("compile", sentence, reason(second), _advice(str(second)))
     if differs:
         return _wrong(subject, differs)
     sentence = "torch.compile(fullgraph=True) refuses it; without fullgraph it stays uncompiled, and right."
-    return warned("compile", sentence, first_line(error), _advice(str(error)))
+    return warned("compile", sentence, reason(error), _advice(str(error)))
 
 
 def _advice(text: str) -> str:
@@ -112,7 +112,7 @@ def _sizes(subject: Subject) -> Finding:
             compiled(*args)
     except Exception as error:
         sentence = "Compiled for one batch size, it raises at another."
-        return warned("compile", sentence, first_line(error), _advice(str(error)))
+        return warned("compile", sentence, reason(error), _advice(str(error)))
     if num_graphs < len(SIZES):
         words = f"{is_same}; {len(SIZES)} batch sizes take {num_graphs} graphs."
         return passed("compile", words, num_graphs=num_graphs)
@@ -141,7 +141,7 @@ def compile_transforms(subject: Subject) -> Finding:
     """Whether torch.compile(torch.func.grad(f)) gives the gradient that torch.func.grad(f) gives."""
     check = "compile_transforms"
     if not is_repeatable(subject):
-        return skipped(check, "its answers differ from call to call: nothing to compare with")
+        return skipped(check, UNREPEATABLE)
     args = telling(subject)
     gradient, wanted = _gradient(subject, args)
     if not wanted:
@@ -150,12 +150,12 @@ def compile_transforms(subject: Subject) -> Finding:
         try:
             expected = gradient(*wanted.values())
         except Exception as error:
-            return skipped(check, f"torch.func.grad raises uncompiled already: {first_line(error)}")
+            return skipped(check, f"torch.func.grad raises uncompiled already: {reason(error)}")
         advice = "Compile a plain loss and call .backward(), or leave torch.func.grad uncompiled."
         try:
             found = torch.compile(gradient, backend="aot_eager")(*wanted.values())
         except Exception as error:
-            return warned(check, "torch.compile(torch.func.grad(f)) raises.", first_line(error), advice)
+            return warned(check, "torch.compile(torch.func.grad(f)) raises.", reason(error), advice)
     found, expected = (dict(zip(wanted, gradients, strict=True)) for gradients in (found, expected))
     differs = difference(found, expected, subject)
     if not differs:

@@ -17,7 +17,7 @@ from primer.verify.calling import Trial, called, leaves_of, reason, trial, upstr
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
 from primer.verify.graphs import custom_nodes, held
 from primer.verify.subject import Call, Subject
-from primer.verify.telling import same
+from primer.verify.telling import brief, same
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def _as_returned(subject: Subject) -> Finding | None:
 
 
 def _converted(given: torch.dtype, wanted: torch.dtype) -> Finding:
-    names = [str(dtype).removeprefix("torch.") for dtype in (given, wanted)]
+    names = [brief(dtype) for dtype in (given, wanted)]
     sentence = (
         f"Its backward gives a {names[0]} gradient to a {names[1]} input; torch converts it in silence."
     )

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from primer.verify.calling import called, leaves_of, reason, trial, upstreams
+from primer.verify.calling import called, leaves_of, reason, trial, unfit, upstreams
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
-from primer.verify.graphs import unfit
 from primer.verify.subject import Call, Subject
-from primer.verify.telling import same
+from primer.verify.telling import brief, same
 
 DTYPES = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64)
 
@@ -31,7 +30,7 @@ def integers(subject: Subject) -> Finding:
         args = [_cast(arg, dtype) for arg in subject.sample(requires_grad=False)]
         ours, theirs = _outcome(call, args), _outcome(reference, args)
         if not _is_alike(ours, theirs):
-            differing.append((str(dtype).removeprefix("torch."), _in_words(ours), _in_words(theirs)))
+            differing.append((brief(dtype), _in_words(ours), _in_words(theirs)))
     name = subject.reference_name
     if not differing:
         return passed(

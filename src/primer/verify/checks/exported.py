@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from primer.verify.calling import detached, reason
 from primer.verify.comparing import (
     LOW_ROUNDING,
+    UNREPEATABLE,
     answers_of,
     as_module,
-    detached,
     difference,
-    first_line,
     is_repeatable,
     silence,
     telling,
@@ -31,14 +31,14 @@ ONNX = ("onnx", "onnxscript", "onnxruntime")
 def export(subject: Subject) -> Finding:
     """Whether torch.export keeps the answers, and whether the derivative of what it keeps is the same."""
     if not is_repeatable(subject):
-        return skipped("export", "its answers differ from call to call: nothing to compare with")
+        return skipped("export", UNREPEATABLE)
     module, (args, others) = _module(subject, torch.float64), _two(subject, torch.float64)
     try:
         with silence():
             again = _reloaded(module, args)
     except Exception as error:
         sentence = "torch.export can't export a module that calls it; training is not affected."
-        return warned("export", sentence, first_line(error), _PLAIN)
+        return warned("export", sentence, reason(error), _PLAIN)
     found, expected = (values_of(each, others, subject) for each in (again, module))
     differs = difference(found, expected, subject)
     if differs and differs.what.startswith("answer"):
@@ -61,14 +61,14 @@ def onnx(subject: Subject) -> Finding:
     if missing:
         return skipped("onnx", f"needs other packages: pip install {' '.join(missing)}")
     if not is_repeatable(subject):
-        return skipped("onnx", "its answers differ from call to call: nothing to compare with")
+        return skipped("onnx", UNREPEATABLE)
     module, (args, others) = _module(subject, torch.float32), _two(subject, torch.float32)
     try:
         with silence():
             answers = _answered(module, detached(args), detached(others))
     except Exception as error:
         sentence = "It can't be written as ONNX, or onnxruntime can't run it; training is not affected."
-        return warned("onnx", sentence, first_line(error.__cause__ or error), _PLAIN)
+        return warned("onnx", sentence, reason(error.__cause__ or error), _PLAIN)
     with torch.no_grad():
         expected = answers_of(module(*others))
     differs = difference(dict(zip(expected, answers, strict=True)), expected, subject, *LOW_ROUNDING)

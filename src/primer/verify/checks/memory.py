@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from primer.verify.calling import called, leaves_of, reason, trial, upstreams
+from primer.verify.calling import called, copies, leaves_of, reason, trial, unfit, upstreams
+from primer.verify.comparing import as_module
 from primer.verify.findings import Finding, failed, passed, skipped, warned
-from primer.verify.graphs import custom_nodes, held, nodes, unfit
+from primer.verify.graphs import custom_nodes, held, nodes
 from primer.verify.subject import Call, Subject
 from primer.verify.telling import same
 
@@ -53,16 +54,16 @@ def _changed_unnoticed(call: Call, args: Sequence[Any]) -> str | None:
     num_tensors = sum(isinstance(arg, Tensor) for arg in args)
     num_answers, num_weights = len(called(call, args)), len(leaves_of(call, ()))
     for index in range(num_tensors + num_weights + num_answers):
-        copies = [_copy(arg) if isinstance(arg, Tensor) else arg for arg in args]
-        answers = called(call, copies)
+        given = copies(args)
+        answers = called(call, given)
         weights = leaves_of(call, ())
-        tensors = [*(arg for arg in copies if isinstance(arg, Tensor)), *weights, *answers]
+        tensors = [*(arg for arg in given if isinstance(arg, Tensor)), *weights, *answers]
         changing = tensors[index]
         before = changing.detach().clone()
         outputs = [answer for answer in answers if answer.requires_grad]
         try:
             _change(changing)
-            leaves = leaves_of(call, copies)
+            leaves = leaves_of(call, given)
             found = torch.autograd.grad(outputs, leaves, upstreams(outputs), allow_unused=True)
         except Exception:  # noticed
             continue
@@ -73,10 +74,6 @@ def _changed_unnoticed(call: Call, args: Sequence[Any]) -> str | None:
             part = "input" if index < num_tensors else "weight"
             return part if index < num_tensors + num_weights else "answer"
     return None
-
-
-def _copy(arg: Tensor) -> Tensor:
-    return arg.detach().clone().requires_grad_(arg.requires_grad)
 
 
 def _change(tensor: Tensor) -> None:
@@ -120,7 +117,7 @@ def _bytes_kept(subject: Subject, call: Call) -> float:
     net: Callable[..., Any] = call
     if subject.is_elementwise:
         layers = nn.Linear(8, COLUMNS), nn.Linear(COLUMNS, 8)
-        net = nn.Sequential(layers[0], _Called(call), layers[1])
+        net = nn.Sequential(layers[0], as_module(call), layers[1])
         args, first = (torch.randn(ROWS, 8),), torch.empty(ROWS, COLUMNS)
     kept: list[Tensor] = []
 
@@ -135,17 +132,6 @@ def _bytes_kept(subject: Subject, call: Call) -> float:
     kept += [tensor for node in custom_nodes(answers) for tensor in held(node).values()]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
     return sum(size for place, size in storages.items() if place not in places) / max(first.numel(), 1)
-
-
-class _Called(nn.Module):
-    """A call as a layer; its own weights, if it has any, are found as the net's."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, x: Tensor) -> Any:
-        return self.call(x)
 
 
 class _Token:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primer.verify.calling import called, leaves_of, reason
+from primer.verify.calling import called, leaves_of, reason, unfit
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
-from primer.verify.graphs import unfit
 from primer.verify.subject import Call, Subject
+from primer.verify.telling import brief
 
 DTYPES = (torch.bfloat16, torch.float16)
 
@@ -37,7 +37,7 @@ def autocast(subject: Subject) -> Finding:
     for dtype in DTYPES:
         if isinstance(_attempt(_first, args, dtype, num_tensors), Exception):
             continue  # the layers of this CPU do not compute in it
-        looked_at.append(_name(dtype))
+        looked_at.append(brief(dtype))
         # All arguments come from layers; or the first, and the others, as weights, are float32.
         problems += [_problem(subject, dtype, number) for number in dict.fromkeys((num_tensors, 1))]
     found = [problem for problem in problems if problem]
@@ -52,13 +52,9 @@ def _first(*args: Any) -> Any:
     return next(arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad)
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 def _problem(subject: Subject, dtype: torch.dtype, num_layers: int) -> Finding | None:
     """What goes wrong in that dtype with so many arguments that come from a layer; None: nothing."""
-    args, name = subject.sample(torch.float32), _name(dtype)
+    args, name = subject.sample(torch.float32), brief(dtype)
     found = _attempt(subject.at(torch.float32), args, dtype, num_layers)
     theirs = None
     if subject.reference:
@@ -108,7 +104,7 @@ def _attempt(call: Call, args: Sequence[Any], dtype: torch.dtype, num_layers: in
         return error
     gradients = [gradient for gradient in found if gradient is not None]
     return Passage(
-        dtypes=tuple(_name(answer.dtype) for answer in answers),
+        dtypes=tuple(brief(answer.dtype) for answer in answers),
         is_finite=all(bool(gradient.isfinite().all()) for gradient in gradients),
         num_missing=len(found) - len(gradients),
     )

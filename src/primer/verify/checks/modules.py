@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from primer.verify.comparing import as_module, difference, first_line, is_repeatable, telling, values_of
+from primer.verify.calling import reason
+from primer.verify.comparing import UNREPEATABLE, as_module, difference, is_repeatable, telling, values_of
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
 from primer.verify.subject import Subject
 
@@ -18,7 +19,7 @@ from primer.verify.subject import Subject
 def module(subject: Subject) -> Finding:
     """Whether a module around it can be copied, pickled, stored and shown, and answers the same then."""
     if not is_repeatable(subject):
-        return skipped("module", "its answers differ from call to call: nothing to compare with")
+        return skipped("module", UNREPEATABLE)
     whole = as_module(subject.at(torch.float64))
     args = telling(subject)
     expected = values_of(whole, args, subject)
@@ -27,7 +28,7 @@ def module(subject: Subject) -> Finding:
         try:
             difference_found = difference(values_of(again(whole), args, subject), expected, subject)
         except Exception as error:
-            found.append(warned("module", f"It can't be {way}: {first_line(error)}", None, _ADVICE[way]))
+            found.append(warned("module", f"It can't be {way}: {reason(error)}", None, _ADVICE[way]))
             continue
         if difference_found:
             sentence = f"A module around it answers differently after it was {way}."

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from primer.verify.calling import detached, reason
 from primer.verify.comparing import (
+    UNREPEATABLE,
     Difference,
-    detached,
     difference,
-    first_line,
     is_repeatable,
     silence,
     telling,
     values_of,
 )
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
-from primer.verify.subject import Call, Subject
+from primer.verify.subject import Subject, moved
 
 # chosen: relative, and what is added to an entry's size. Matrix products and convolutions may use TF32, whose
 # numbers are good to 5e-4; exponentials and the like differ between devices in the last bits.
@@ -34,7 +33,7 @@ def devices(subject: Subject) -> Finding:
     if not present:
         return skipped("devices", "no other device here")
     if not is_repeatable(subject):
-        return skipped("devices", "its answers differ from call to call: nothing to compare with")
+        return skipped("devices", UNREPEATABLE)
     return together([on_device(subject, device) for device in present])
 
 
@@ -52,10 +51,10 @@ def on_device(subject: Subject, device: torch.device) -> Finding:
         expected = values_of(call, args, subject)
         try:
             with silence():
-                found = values_of(_moved(call, device), _sent(args, device), subject)
+                found = values_of(moved(call, device), _sent(args, device), subject)
         except Exception as error:
             advice = "Make new tensors from the inputs (torch.zeros_like(x)), and keep others as buffers."
-            return warned("devices", f"It raises on {device.type}.", first_line(error), advice)
+            return warned("devices", f"It raises on {device.type}.", reason(error), advice)
         rounding = (ROUNDINGS if subject.is_elementwise else PRODUCTS)[dtype]
         differs = difference(found, expected, subject, *rounding)
         if differs:
@@ -67,10 +66,6 @@ def _wrong(subject: Subject, device: torch.device, differs: Difference, args: Se
     sentence = f"On {device.type} it gives other numbers than on the CPU, without an error."
     advice = "Look at what it writes in place, and at code of its own for that device."
     return failed("devices", sentence, f"{device.type}: {differs.shown(subject, args)}", advice)
-
-
-def _moved(call: Call, device: torch.device) -> Call:
-    return copy.deepcopy(call).to(device) if isinstance(call, nn.Module) else call
 
 
 def _sent(args: Sequence[Any], device: torch.device) -> tuple[Any, ...]:

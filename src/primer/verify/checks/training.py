@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from primer.verify.comparing import as_module, is_repeatable
+from primer.verify.comparing import UNREPEATABLE, as_module, is_repeatable
 from primer.verify.findings import Finding, failed, passed, skipped, warned
 from primer.verify.subject import Call, Subject
 
@@ -30,7 +30,7 @@ def training_parity(subject: Subject) -> Finding:
     if subject.reference is None or not subject.is_elementwise:
         return skipped(check, "needs a reference, and a function of one tensor that works entry by entry")
     if not is_repeatable(subject):
-        return skipped(check, "its answers differ from call to call: nothing to compare with")
+        return skipped(check, UNREPEATABLE)
     tolerance = max(subject.spec.tolerance or 0.0, torch.finfo(torch.float32).eps)
     x, y = _digits()
     with _one_thread():

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from primer.verify.calling import reason, weights_of
 from primer.verify.comparing import (
+    UNREPEATABLE,
     Values,
     difference,
-    first_line,
     flat,
     is_repeatable,
     loss_of,
@@ -21,7 +22,6 @@ from primer.verify.comparing import (
     telling,
     values_of,
     wanted_of,
-    weights_of,
 )
 from primer.verify.findings import Finding, failed, passed, skipped, warned
 from primer.verify.subject import Call, Subject
@@ -45,7 +45,7 @@ Probe = Callable[[Subject, Call], Seen | None]
 def transforms(subject: Subject) -> Finding:
     """Whether vmap, func.grad, jacrev and per-sample gradients are right; and forward mode, if it has one."""
     if not is_repeatable(subject):
-        return skipped("transforms", "its answers differ from call to call: nothing to compare with")
+        return skipped("transforms", UNREPEATABLE)
     call, refused = subject.at(torch.float64), dict[str, Exception]()
     for name, probe in (PROBES | FORWARD_MODE).items():
         try:
@@ -60,8 +60,8 @@ def transforms(subject: Subject) -> Finding:
     lost = [name for name in refused if name in PROBES and _can_reference(subject, name)]
     if lost:
         sentence = f"It raises under {', '.join(lost)}; a plain training is not affected."
-        reason = refused[lost[0]]
-        return warned("transforms", sentence, f"{lost[0]}: {first_line(reason)}", _advice(str(reason)))
+        refusal = refused[lost[0]]
+        return warned("transforms", sentence, f"{lost[0]}: {reason(refusal)}", _advice(str(refusal)))
     words = [f"{name} {'is not there' if name in refused else 'works'}" for name in FORWARD_MODE]
     sentence = "torch.vmap, torch.func.grad, jacrev and per-sample gradients give what plain calls give"
     return passed("transforms", f"{sentence}. Forward mode, which few trainings need: {', '.join(words)}.")
@@ -239,9 +239,12 @@ def _jacobian(call: Call, args: Sequence[Any]) -> Values:
 
 
 def _jacrev(subject: Subject, call: Call) -> Seen:
-    args = telling(subject)
+    return _jacobians(torch.func.jacrev, call, telling(subject))
+
+
+def _jacobians(transform: Callable[..., Any], call: Call, args: Sequence[Any]) -> Seen:
     pure, expected = Pure(call, args), _jacobian(call, args)
-    found = torch.func.jacrev(lambda wanted: _rows(pure(wanted)))(pure.wanted) if expected else {}
+    found = transform(lambda wanted: _rows(pure(wanted)))(pure.wanted) if expected else {}
     return Seen(found, expected, args)
 
 
@@ -251,10 +254,7 @@ def _smooth(subject: Subject) -> tuple[Any, ...]:
 
 
 def _jacfwd(subject: Subject, call: Call) -> Seen:
-    args = _smooth(subject)
-    pure, expected = Pure(call, args), _jacobian(call, args)
-    found = torch.func.jacfwd(lambda wanted: _rows(pure(wanted)))(pure.wanted) if expected else {}
-    return Seen(found, expected, args)
+    return _jacobians(torch.func.jacfwd, call, _smooth(subject))
 
 
 def _jvp(subject: Subject, call: Call) -> Seen | None:

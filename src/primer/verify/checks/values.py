@@ -22,7 +22,7 @@ from primer.verify.calling import (
     reason,
 )
 from primer.verify.findings import Finding, failed, passed, skipped, warned
-from primer.verify.subject import Call, Subject, in_dtype
+from primer.verify.subject import Call, Subject, moved
 from primer.verify.telling import ROUNDING, allowed, brief, call_text, is_single, loud, told, worst
 
 NO_REFERENCE = "There is nothing to compare it with: declare a reference, or name one."
@@ -183,7 +183,7 @@ def _half(subject: Subject, dtype: torch.dtype, args: Sequence[Any]) -> tuple[Fi
     found = _other_dtype(mine[0][0].dtype, theirs[0][0].dtype if theirs else dtype)
     if found or not theirs:
         return found, 0.0, True
-    exact = pair(subject, torch.float64, in_dtype(call, torch.float64))
+    exact = pair(subject, torch.float64, moved(call, torch.float64))
     ours, rights = (pulled(each, copies(args, torch.float64), upstream) for each in exact if each)
     most = 0.0
     for place, kind in enumerate(("answer", "gradient")):
