@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import islice
 
@@ -20,7 +21,31 @@ Part = tuple[Tensor, Tensor, int]
 Batch = list[Part]
 
 
-class Batches:
+class Epochs(ABC):
+    """The rows `x` and `y` in batches of at most `batch_size`, of `num_rows` an epoch."""
+
+    x: Tensor
+    y: Tensor
+    num_rows: int
+    batch_size: int
+
+    def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
+        """Bring the rows to where they are trained on, all at once."""
+        self.x, self.y = move((self.x, self.y))
+
+    def after(self, step: int) -> Iterator[Batch]:
+        """The batches that follow the first `step` ones, epoch after epoch, without end."""
+        epoch, num_done = divmod(step, -(-self.num_rows // self.batch_size))
+        while True:
+            yield from self.epoch(epoch, num_done)
+            epoch, num_done = epoch + 1, 0
+
+    @abstractmethod
+    def epoch(self, number: int, num_done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, without the first `num_done`: each a list of parts."""
+
+
+class Batches(Epochs):
     """The batches of a split, each in up to `num_parts` parts; the last one of an epoch may be short.
 
     Of several `replicas`, each has its own share of every batch, which may be no row at all.
@@ -45,38 +70,26 @@ class Batches:
     ) -> None:
         self.x = torch.from_numpy(np.ascontiguousarray(split.x))
         self.y = torch.from_numpy(np.ascontiguousarray(split.y))
-        self.batch_size = min(batch_size, len(split))
+        self.num_rows, self.batch_size = len(split), min(batch_size, len(split))
         self.num_parts = num_parts
         self.replicas = replicas or Replicas()
         self._seed = seed if len(split) > batch_size else None
         self.on_batch: Callable[[list[Tensor]], None] | None = None  # told of the rows of each part
 
-    def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
-        """Bring the rows to where they are trained on, all at once."""
-        self.x, self.y = move((self.x, self.y))
-
-    def after(self, step: int) -> Iterator[Batch]:
-        """The batches that follow the first `step` ones, epoch after epoch, without end."""
-        epoch, num_done = divmod(step, -(-len(self.x) // self.batch_size))
-        while True:
-            yield from self.epoch(epoch, num_done)
-            epoch, num_done = epoch + 1, 0
-
     def epoch(self, number: int, num_done: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first `num_done`."""
         for rows in self.rows(number)[num_done:]:
             yield self._batch(rows)
 
     def rows(self, number: int) -> tuple[Tensor, ...]:
         """The rows of each batch of an epoch, over all replicas."""
         if self._seed is None:
-            order = torch.arange(len(self.x))
+            order = torch.arange(self.num_rows)
         else:
-            order = torch.from_numpy(epoch_order(len(self.x), seed=self._seed, epoch=number))
+            order = torch.from_numpy(epoch_order(self.num_rows, seed=self._seed, epoch=number))
         return torch.split(order, self.batch_size)
 
     def _batch(self, rows: Tensor) -> Batch:
-        is_whole = len(rows) == len(self.x) and self._seed is None
+        is_whole = len(rows) == self.num_rows and self._seed is None
         is_one = is_whole and self.num_parts == 1 and not self.replicas.are_many
         parts = [
             part

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from primer.data import Split, epoch_order
-from primer.training.batches import EVALUATED_ROWS, Batch, Part
+from primer.training.batches import EVALUATED_ROWS, Batch, Epochs, Part
 
 GATHERED = 2**17  # chosen: numbers that are gathered at once, if more than a batch: 0.5 MB
 
 
-class StackedBatches:
+class StackedBatches(Epochs):
     """As `Batches`, with a first dimension of members, each with a split and a seed of its own.
 
     Splits have the same number of rows; one that members share is kept once.
@@ -39,22 +39,11 @@ class StackedBatches:
         self._num_gathered = 1 + GATHERED // (len(splits) * self.batch_size * self.x.shape[1])  # batches
         self._whole: Batch | None = None
 
-    def place(self, move: Callable[[tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]) -> None:
-        """Bring the rows to where they are trained on, all at once."""
-        self.x, self.y = move((self.x, self.y))
-
-    def after(self, step: int) -> Iterator[Batch]:
-        """The batches that follow the first `step` ones, epoch after epoch, without end."""
-        epoch, num_done = divmod(step, -(-self.num_rows // self.batch_size))
-        while True:
-            yield from self.epoch(epoch, num_done)
-            epoch, num_done = epoch + 1, 0
-
     def epoch(self, number: int, num_done: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, without the first `num_done`: each a list of parts."""
         if self._seeds is None:
             if self._whole is None:
-                self._whole = self._batch(torch.from_numpy(self.begins + np.arange(self.num_rows)))
+                rows = torch.from_numpy(self.begins + np.arange(self.num_rows))
+                self._whole = self._parts(*self._gathered(rows.to(self.x.device)))
             yield self._whole
             return
         orders = {seed: epoch_order(self.num_rows, seed=seed, epoch=number) for seed in set(self._seeds)}
@@ -64,10 +53,6 @@ class StackedBatches:
             x, y = self._gathered(several)
             for batch in zip(*(torch.split(v, self.batch_size, dim=1) for v in (x, y)), strict=True):
                 yield self._parts(*batch)
-
-    def _batch(self, rows: Tensor) -> Batch:
-        """rows: (members, rows of the batch)"""
-        return self._parts(*self._gathered(rows.to(self.x.device)))
 
     def _parts(self, x: Tensor, y: Tensor) -> Batch:
         if self.num_parts == 1:
