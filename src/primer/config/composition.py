@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 import yaml
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -29,15 +31,9 @@ def compose_tree(
     chosen: dict[str, str], config_dir: str | Path | None = None
 ) -> tuple[DictConfig, dict[str, str]]:
     """The keys of the chosen options and of the defaults, and which option each switch stands at."""
-    words = [f"{group}={option}" for group, option in chosen.items()]
-    if config_dir is not None:
-        path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
-        words.append(f"hydra.searchpath=['{path}']")
-    register_schemas()
-    outer = GlobalHydra.instance().hydra  # of a program that calls us and uses Hydra itself
-    GlobalHydra.instance().clear()
+    words = [*(f"{group}={option}" for group, option in chosen.items()), *search_path(config_dir)]
     try:
-        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="primer"):
+        with own_hydra():
             tree = hydra.compose("train", overrides=words, return_hydra_config=True)
     except (
         HydraException,
@@ -48,8 +44,6 @@ def compose_tree(
         RecursionError,
     ) as error:
         raise ConfigError(_fault_in_file(error, chosen, config_dir)) from None
-    finally:
-        GlobalHydra.instance().hydra = outer
     choices = tree.hydra.runtime.choices
     switches = {group: str(choices[group]) for group in schema.SWITCHES}
     OmegaConf.set_readonly(tree, False)
@@ -59,7 +53,30 @@ def compose_tree(
     return tree, switches
 
 
-def register_schemas() -> None:
+def search_path(config_dir: str | Path | None) -> list[str]:
+    """The override that has Hydra look for options of the user's own, too."""
+    if config_dir is None:
+        return []
+    path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
+    return [f"hydra.searchpath=['{path}']"]
+
+
+@contextmanager
+def own_hydra() -> Iterator[ConfigLoader]:
+    """Hydra's config loader; a program that calls us and uses Hydra itself keeps its own."""
+    _register_schemas()
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="primer"):
+            own = GlobalHydra.instance().hydra
+            assert own
+            yield own.config_loader
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def _register_schemas() -> None:
     """Make the schemas known to Hydra, as `schema/train` and `schema/GROUP/NAME`."""
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=schema.Train, package="_global_")

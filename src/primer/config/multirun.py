@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
@@ -25,8 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from primer.config import schema
 from primer.config.check import check_values
 from primer.config.compose import compose
-from primer.config.composition import register_schemas
-from primer.config.options import conf_dir, user_dir
+from primer.config.composition import own_hydra, search_path
 from primer.config.overrides import spelled_out
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.unsecret import plain, without_secrets
@@ -53,12 +50,8 @@ class Multirun:
         overrides = [spelled_out(text) for text in overrides]
         self.overrides, self.config_dir = overrides, config_dir
         self.keys = _swept(overrides)
-        words = list(overrides)
-        if config_dir is not None:
-            path = re.sub(r"(['\\])", r"\\\1", f"file://{user_dir(config_dir)}")
-            words.append(f"hydra.searchpath=['{path}']")
-        register_schemas()
-        with self._hydra() as loader:
+        words = [*overrides, *search_path(config_dir)]
+        with own_hydra() as loader:
             try:
                 self._config = loader.load_configuration("train", words, RunMode.MULTIRUN)
             except (HydraException, OmegaConfBaseException) as error:
@@ -105,19 +98,6 @@ class Multirun:
                     "hydra/sweeper=optuna, which searches it"
                 )
 
-    @contextmanager
-    def _hydra(self) -> Iterator[Any]:
-        """Hydra's config loader; a program that calls us and uses Hydra itself keeps its own."""
-        outer = GlobalHydra.instance().hydra
-        GlobalHydra.instance().clear()
-        try:
-            with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="primer"):
-                own = GlobalHydra.instance().hydra
-                assert own
-                yield own.config_loader
-        finally:
-            GlobalHydra.instance().hydra = outer
-
     def place(self, folder: Path) -> None:
         """Let Hydra know the sweep's folder."""
         with read_write(self._config), open_dict(self._config):
@@ -141,7 +121,7 @@ class Multirun:
         """
         clean = without_secrets(self._config)
         (folder / SWEEP_FILE).write_text(to_yaml(plain(clean)))
-        with self._hydra() as loader:
+        with own_hydra() as loader:
             self._callbacks.on_multirun_start(config=self._config, config_name="train")
             context = HydraContext(config_loader=loader, callbacks=self._callbacks)
             sweeper = Plugins.instance().instantiate_sweeper(
