@@ -27,18 +27,19 @@ CURVE_WIDTH, CURVE_HEIGHT = 60, 8  # characters
 def show(result: RunResult) -> None:
     """Print the end of a run to standard output."""
     console = Console(highlight=False, soft_wrap=True)
-    curve = curves_of(read(result.folder)).get("train/loss")
+    records = read(result.folder)
+    curve = curves_of(records).get("train/loss")
     if curve and len(curve[0]) > 1 and sys.stdout.isatty():
         console.print(terminal_curve(curve))
     numbers = metrics_table(result.metrics)
     if numbers.row_count:
         console.print(numbers)
-    if result.status == "FINISHED" and (rows := rows_of(read(result.folder))):
+    if result.status == "FINISHED" and (rows := rows_of(records)):
         console.print(f"rows    {rows}")
     colour = {"FINISHED": "green", "FAILED": "red"}.get(result.status, "yellow")
     console.print(result.status, style=f"bold {colour}", end="")
     console.print(f" in {result.duration_s:.1f} s: {result.name}", markup=False)
-    for record in read(result.folder):
+    for record in records:
         if record["kind"] == "warning":
             console.print(f"warning: {record['message']}", markup=False)
     if result.error:

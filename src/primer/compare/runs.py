@@ -15,10 +15,10 @@ import numpy as np
 from primer.config.wording import printable
 from primer.direction import Watched, watched
 from primer.errors import UsageError
-from primer.tracking.curves import last_values
+from primer.tracking.curves import histories_of, last_values
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
-from primer.tracking.journal import Record, read
+from primer.tracking.journal import read
 from primer.tracking.shipment import id_of
 from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED, SWEEP
 from primer.tracking.text import text_of
@@ -123,7 +123,8 @@ def run_in(folder: Path) -> TrackedRun:
         tags[SWEEP] = id_of(folder.parent) or str(folder.parent)
     ends = [record for record in records if record["kind"] == "end"]
     status = "RUNNING" if records[-1]["kind"] != "end" else str(ends[-1]["status"])
-    curves = _curves_of(records)
+    histories = histories_of(records).items()
+    curves = {key: Curve.of(*points) for key, points in histories if not key.startswith(ENDS)}
     return TrackedRun(
         run_id=id_of(folder),
         name=printable(records[0]["name"]),
@@ -173,18 +174,6 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
         folder=None,
         read_curves=curves,
     )
-
-
-def _curves_of(records: list[Record]) -> dict[str, Curve]:
-    """All but those of one point at the end, which are among the metrics."""
-    found: dict[str, tuple[list[int], list[float], list[int]]] = {}
-    for record in records:
-        if record["kind"] == "points":
-            steps, values, times = found.setdefault(record["key"], ([], [], []))
-            steps += record["steps"]
-            values += record["values"]
-            times += record["times"]
-    return {key: Curve.of(*points) for key, points in found.items() if not key.startswith(ENDS)}
 
 
 def _outcome(status: str, tags: dict[str, str]) -> str:

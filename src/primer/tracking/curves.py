@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = tuple[list[int], list[float]]
+History = tuple[list[int], list[float], list[int]]  # with times in ms since 1970
 
 
 def warm_up() -> None:
@@ -19,15 +21,20 @@ def warm_up() -> None:
     import pyarrow.parquet  # noqa: F401
 
 
-def curves_of(records: list[Record]) -> dict[str, Curve]:
-    """Steps and values of each metric, in the order recorded."""
-    found: dict[str, Curve] = {}
+def histories_of(records: Iterable[Record]) -> dict[str, History]:
+    """Steps, values and times of each metric, in the order recorded."""
+    found: dict[str, History] = {}
     for record in records:
         if record["kind"] == "points":
-            steps, values = found.setdefault(record["key"], ([], []))
-            steps += record["steps"]
-            values += record["values"]
+            history = found.setdefault(record["key"], ([], [], []))
+            for kept, name in zip(history, ("steps", "values", "times"), strict=True):
+                kept += record[name]
     return found
+
+
+def curves_of(records: Iterable[Record]) -> dict[str, Curve]:
+    """Steps and values of each metric."""
+    return {key: (steps, values) for key, (steps, values, _) in histories_of(records).items()}
 
 
 def last_values(records: list[Record]) -> dict[str, float]:
