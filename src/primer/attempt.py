@@ -16,15 +16,13 @@ from typing import Any, Protocol
 
 from primer.ending import Ending
 from primer.progress import Progress
-from primer.ranks import unplaced
+from primer.ranks import PARENT, SECRETS, unplaced
 from primer.stopping import Stopping
 from primer.tracking.courier import Courier
 from primer.tracking.journal import Follower, Journal, Record
 from primer.vigil import FOLDER as RANKS
 from primer.vigil import SILENT_AFTER_S, Silence
 
-# Environment variables that tell the worker what must not stand on a disk, and whom to outlive by no second.
-SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
 POLL_S = 0.05  # chosen: a progress bar that looks alive
 STOP_WITHIN_S = 6.0  # chosen: a worker that does not end by then is killed
 

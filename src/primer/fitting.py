@@ -76,10 +76,8 @@ def fit(
     if config.get("record_samples"):  # which `primer verify devices` compares
         looking.append(SampleRecorder(batches, folder / "samples" / f"{replicas.rank}.json"))
     legs = Legs(batches.after, begin.timetable, step=begin.step, has_val=bool(watch))
-    watching = vigil.begin if vigil else _nobody
-    trainer = trainer_of(
-        config, folder, looking, num_legs=legs.num_left, replicas=replicas, watching=watching
-    )
+    watching = {"watching": vigil.begin} if vigil else {}
+    trainer = trainer_of(config, folder, looking, num_legs=legs.num_left, replicas=replicas, **watching)
     batches.place(on_its_device(trainer))
     _tell_start(journal, begin, module, str(trainer.strategy.root_device), num_threads)
     split = partial(Whole, can_be_cut=module.criterion.can_be_cut, replicas=replicas)
@@ -112,10 +110,6 @@ def _tell_start(
         device=device,
         num_devices=module.replicas.size,
     )
-
-
-def _nobody(*_: object) -> None:
-    """A process that trains alone has nobody to watch."""
 
 
 def _beginning(

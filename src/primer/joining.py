@@ -18,14 +18,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import SECRETS, environment
+from primer.attempt import environment
 from primer.config.wording import shown
 from primer.errors import ConfigError, RunError, UsageError
 from primer.files import ROOT
 from primer.folder import is_running
 from primer.gpus import visible_gpus
 from primer.leaks import REDACTED
-from primer.ranks import Place, is_shared, num_ranks, place_of
+from primer.ranks import SECRETS, Place, is_shared, num_ranks, place_of
 from primer.tracking.facts import host
 
 JOIN_WITHIN_S = 300.0  # chosen: from a process's start on the first node to that on the last

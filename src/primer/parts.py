@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 # torch's way to the same bits in fewer calls; measured: 29 to 16 microseconds for SGD
 FOREACH: dict[str, Config] = {path: {"foreach": True} for path in ("torch.optim.SGD", "torch.optim.RMSprop")}
-FUSED_TOLERANCE = 1e-4  # chosen: of a run that trained with others and goes on without them
+ALONE_TOLERANCE = 1e-4  # chosen: of a run that trained with others and goes on without them
 LIMITS = ("batch_size", "max_epochs", "max_steps", "val_every_n_steps")
 
 
@@ -90,7 +90,7 @@ def _tolerance(begin: Resumption, replicas: Replicas | None) -> float:
     """By how much points may differ that are come to again: on other devices they are not compared."""
     if begin.num_devices not in (None, replicas.size if replicas else 1):
         return math.inf
-    return FUSED_TOLERANCE if begin.was_fused else 0.0
+    return ALONE_TOLERANCE if begin.was_fused else 0.0
 
 
 def watch_of(

@@ -18,6 +18,8 @@ PLACE = (
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE", "ROLE_WORLD_SIZE"),
     *("MASTER_ADDR", "MASTER_PORT"),
 )
+# What tells a worker what must not stand on a disk, and whom to outlive by no second.
+SECRETS, PARENT = "PRIMER_SECRETS", "PRIMER_PARENT"
 DDP_CPU_RANKS = 2  # chosen: where no number is given; GPUs are counted
 
 

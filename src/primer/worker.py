@@ -23,7 +23,7 @@ from primer.config import build
 from primer.config.check import check_task
 from primer.config.trust import check_objects
 from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
-from primer.ranks import rank_of_worker
+from primer.ranks import PARENT, SECRETS, rank_of_worker
 from primer.redact import CleanStream, keep_secret, redacted_text, restored
 from primer.stopping import STOPPING, StopSignal
 from primer.tracking.heartbeat import Heartbeat
@@ -58,7 +58,7 @@ def main(
     rank = rank_of_worker() if is_shared else 0  # what another job's launcher told is nothing to this run
     journal = Unwritten(folder) if rank else Journal(folder)
     vigil = Vigil(folder, rank, journal) if is_shared else None
-    with journal, Heartbeat(journal, is_orphaned, vigil.look if vigil else _nothing):
+    with journal, Heartbeat(journal, is_orphaned, vigil.look if vigil else lambda: None):
         try:
             with StopSignal(is_impatient=is_foreground) as stop:
                 config = restored(from_yaml(config_path.read_text()), secrets or {})
@@ -68,10 +68,6 @@ def main(
         if vigil:
             vigil.over()
     return 0
-
-
-def _nothing() -> None:
-    """A process that trains alone looks after no other."""
 
 
 def main_together(
@@ -206,12 +202,12 @@ def _facts(config: Config, dataset: Dataset) -> dict[str, Any]:
 
 def _run() -> int:
     """The worker of a folder, as its controller or rank 0 started it."""
-    parent = int(os.environ.pop("PRIMER_PARENT", 0)) or (rank_of_worker() and os.getppid())
-    secrets = json.loads(os.environ.get("PRIMER_SECRETS") or "{}")
+    parent = int(os.environ.pop(PARENT, 0)) or (rank_of_worker() and os.getppid())
+    secrets = json.loads(os.environ.get(SECRETS) or "{}")
     folder = Path(sys.argv[1]).parent
     is_shared = (folder / RANKS).exists()
     if not is_shared:  # other ranks are to have them, too
-        os.environ.pop("PRIMER_SECRETS", None)
+        os.environ.pop(SECRETS, None)
     code = main(Path(sys.argv[1]), secrets, is_orphaned=lambda: parent not in (0, os.getppid()))
     if code and is_shared:  # what lost its connection may not end by itself
         sys.stderr.flush()

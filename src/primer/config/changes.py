@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from primer.config.compose import compose
-from primer.config.identity import run_name
+from primer.config.identity import leaves, run_name
 from primer.config.wording import shown
 from primer.errors import ConfigError
 from primer.leaks import REDACTED, is_secret_override
@@ -46,7 +46,7 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Changes:
     >>> differences({"name": "a", "seed": 0, "net": {"bias": True}}, {"name": "b", "seed": 0, "net": {}})
     {'net.bias': (True, Ellipsis)}
     """
-    old, new = dict(_leaves(before)), dict(_leaves(after))
+    old, new = dict(leaves(before)), dict(leaves(after))
     return {
         key: (old.get(key, ...), new.get(key, ...))
         for key in dict.fromkeys([*old, *new])
@@ -58,11 +58,11 @@ def differences(before: dict[str, Any], after: dict[str, Any]) -> Changes:
 
 def with_secrets(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The config with the secrets that no run folder keeps: given again, or from where they came."""
-    lost = [key for key, value in _leaves(config) if value == REDACTED]
+    lost = [key for key, value in leaves(config) if value == REDACTED]
     if not lost:
         return config
     config = restored(config, secrets_of(_composed(config, overrides)))
-    for key, value in _leaves(config):
+    for key, value in leaves(config):
         if value == REDACTED:
             raise ConfigError(f"{key}: is a secret, which no run folder keeps; expected {key}=VALUE")
     return config
@@ -74,14 +74,6 @@ def _composed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any
     if any(override.startswith("accelerator=") for override in overrides):  # how many was said of another one
         kept = [text for text in kept if not re.match(r"(accelerator\.)?(devices|num_nodes)=", text)]
     return compose([*kept, *overrides], config_dir=typed["config_dir"])
-
-
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def with_changes(config: dict[str, Any], changes: Changes, overrides: Sequence[str]) -> dict[str, Any]:

@@ -23,14 +23,17 @@ def flat(config: dict[str, Any]) -> dict[str, Any]:
     {'net': 'two_layer', 'net.hidden_dim': 9, 'seed': 0}
     """
     keys = {name: value for name, value in config.items() if name not in ("switches", *VOLATILE)}
-    return {**config["switches"], **dict(_leaves(keys))}
+    kept = {key: value for key, value in leaves(keys) if value is not None}
+    names = [key for key in kept if key.rpartition(".")[2] != "_target_"]
+    return {**config["switches"], **{key: kept[key] for key in names}}
 
 
-def _leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a config, each with its dotted key."""
     for name, value in node.items():
         if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        elif value is not None and name != "_target_":
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
             yield f"{prefix}{name}", value
 
 
