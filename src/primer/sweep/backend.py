@@ -18,25 +18,11 @@ from primer.tracking.journal import Record
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a job of the sweep in `sweep`, and who hears of it.
+    """One attempt of a job of the sweep in `sweep`, or of several as one, and who hears of it.
 
-    `begin` is called once the job's folder is there, `shown` with what is new in its journal; `courier` ships
+    `begin` is called once a job's folder is there, `hear` with what is new in its journal; `courier` ships
     the journal, if it is tracked.
     """
-
-    sweep: Path
-    job: Job
-    slot: Slot
-    stop: JobStop
-    environment: dict[str, str]
-    courier: Courier | None
-    begin: Callable[[], None]
-    shown: Callable[[Iterable[Record]], None]
-
-
-@dataclass(frozen=True)
-class TileAttempt:
-    """Jobs of the sweep in `sweep` that are to train as one; otherwise as `Attempt`."""
 
     sweep: Path
     jobs: tuple[Job, ...]
@@ -45,6 +31,7 @@ class TileAttempt:
     environment: dict[str, str]
     courier: Courier | None
     begin: Callable[[Job], None]
+    hear: Callable[[Job, Iterable[Record]], None]
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,10 @@ class Backend(Protocol):
         """Places for one job at a time."""
 
     def run(self, attempt: Attempt) -> RunResult | None:
-        """Train a job, and return what it came to; None where it was stopped before it began."""
+        """Train its only job, and return what it came to; None where it was stopped before it began."""
+
+    def run_tile(self, attempt: Attempt) -> dict[int, RunResult]:
+        """Train jobs as one, and return what each came to. Raises CantFuse where that can't be."""
 
     def close(self) -> None:
         """There are no more jobs."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from primer.ending import Ending
-from primer.errors import RunError
+from primer.errors import CantFuse, RunError
 from primer.files import step_files
 from primer.folder import is_running, write_header
 from primer.leaving import leave_files, write_end
@@ -79,13 +79,18 @@ class ClusterBackend:
 
     def run(self, attempt: Attempt) -> RunResult | None:
         """Have a job trained; where its scheduler takes the node back, it goes on in another task."""
+        (job,) = attempt.jobs
         while True:
-            newest = step_files(attempt.job.folder / "checkpoints")[:1]
+            newest = step_files(job.folder / "checkpoints")[:1]
             result = _Following(self._cluster, attempt).run()
             is_left = result is not None and result.error in {f"stopped by {sig.name}" for sig in LEAVING}
-            has_moved = step_files(attempt.job.folder / "checkpoints")[:1] != newest
+            has_moved = step_files(job.folder / "checkpoints")[:1] != newest
             if attempt.stop.received or not (is_left and has_moved):
                 return result
+
+    def run_tile(self, attempt: Attempt) -> dict[int, RunResult]:
+        """Each job is a task of its own."""
+        raise CantFuse("each is a job of the cluster's")
 
     def close(self) -> None:
         """Let go of the cluster."""
@@ -96,7 +101,7 @@ class _Following:
     """One task of a job, or one that an earlier controller submitted, until the job has an end."""
 
     def __init__(self, cluster: Cluster, attempt: Attempt) -> None:
-        self._cluster, self._attempt, self._job = cluster, attempt, attempt.job
+        self._cluster, self._attempt, (self._job,) = cluster, attempt, attempt.jobs
         self._follower = Follower(self._job.folder)
         self._host = ""  # where the last attempt that has no end was begun
         self._task: Task | None = None
@@ -155,7 +160,7 @@ class _Following:
         if any(record["kind"] in ("run", "resume") for record in new):
             self._begin()
         if self._begun_at is not None and new:
-            self._attempt.shown(new)
+            self._attempt.hear(self._job, new)
         ends = [record for record in new if record["kind"] == "end"]
         return ends[-1] if ends else None
 
@@ -163,7 +168,7 @@ class _Following:
         if self._begun_at is None:
             self._begun_at = time.monotonic()
             self._attempt.stop.begin()
-            self._attempt.begin()
+            self._attempt.begin(self._job)
             courier = self._attempt.courier
             self._shipment = courier.add(self._job.folder) if courier else None
 

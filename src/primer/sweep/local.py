@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,11 @@ from primer.gpus import shared_out, visible_gpus
 from primer.ranks import is_shared
 from primer.result import RunResult
 from primer.sweep import ledger
-from primer.sweep.backend import Attempt, Need, TileAttempt
+from primer.sweep.backend import Attempt, Need
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
 from primer.sweep.fused import Start, TileMeans, run_tile
 from primer.sweep.job import JobMeans, run_job
-from primer.sweep.plan import Job
-from primer.tracking.journal import Record
 
 
 class LocalBackend:
@@ -49,9 +46,10 @@ class LocalBackend:
 
     def run(self, attempt: Attempt) -> RunResult | None:
         """Train a job in a process of its own."""
+        (job,) = attempt.jobs
         attempt.stop.begin()
         together = self._start(attempt.slot, attempt.environment)
-        is_one = not is_shared(attempt.job.config)
+        is_one = not is_shared(job.config)
         variables = self._variables(attempt.slot, attempt.environment)
 
         def start(folder: Path, secrets: dict[str, Any], lock: int) -> Worker:
@@ -59,17 +57,17 @@ class LocalBackend:
                 return together([folder], [secrets], [lock])
             return start_worker(folder, secrets, lock, variables)  # which starts its ranks by its command
 
-        means = JobMeans(attempt.job, attempt.courier, attempt.stop, attempt.shown, start)
-        return run_job(means, ledger.origin_of(attempt.sweep, attempt.job.number), attempt.begin)
+        means = JobMeans(job, attempt.courier, attempt.stop, partial(attempt.hear, job), start)
+        origin = ledger.origin_of(attempt.sweep, job.number)
+        return run_job(means, origin, partial(attempt.begin, job))
 
-    def run_tile(
-        self, tile: TileAttempt, hear: Callable[[Job, Iterable[Record]], None]
-    ) -> dict[int, RunResult]:
-        """Train jobs in one process; what each came to. Raises CantFuse where that can't be."""
-        tile.stop.begin()
-        start = self._start(tile.slot, tile.environment)
-        means = TileMeans(list(tile.jobs), tile.courier, tile.stop, hear, tile.begin, start)
-        return run_tile(means, lambda job: ledger.origin_of(tile.sweep, job.number))
+    def run_tile(self, attempt: Attempt) -> dict[int, RunResult]:
+        """Train jobs in one process."""
+        attempt.stop.begin()
+        start = self._start(attempt.slot, attempt.environment)
+        jobs, hear = list(attempt.jobs), attempt.hear
+        means = TileMeans(jobs, attempt.courier, attempt.stop, hear, attempt.begin, start)
+        return run_tile(means, lambda job: ledger.origin_of(attempt.sweep, job.number))
 
     def _start(self, slot: Slot, more: dict[str, str]) -> Start:
         variables = self._variables(slot, more)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,8 @@ from primer.errors import CantFuse
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
-from primer.sweep.backend import Attempt, Backend, Need, TileAttempt
+from primer.sweep.backend import Attempt, Backend, Need
 from primer.sweep.executor import Executor, Slot
-from primer.sweep.local import LocalBackend
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.sweep.tiles import Tile
@@ -108,14 +107,9 @@ class Sweep:
 
     def _run_tile(self, tile: Tile, slot: Slot, told: _Told) -> dict[int, RunResult]:
         """Run jobs as one; where that can't be, or a failed one is to be tried again, alone."""
-        stop = self._stop_of(tile.jobs)
-        courier = self.courier(tile.jobs[0].config)
-        backend = self.backend
-        assert isinstance(backend, LocalBackend)
-        attempt = TileAttempt(self.folder, tile.jobs, slot, stop, self.environment, courier, told.begin)
         names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
         try:
-            found = backend.run_tile(attempt, lambda job, records: told.hear(job, records, stop))
+            found = self.backend.run_tile(self._attempt(tile.jobs, slot, told))
         except CantFuse as reason:
             told.say(f"plan    alone: {names}: {reason}")
             found = {}
@@ -134,7 +128,7 @@ class Sweep:
     def _run(self, tile: Tile, slot: Slot, told: _Told, *, num_tries: int = 0) -> dict[int, RunResult]:
         (job,) = tile.jobs
         retries_left = self.settings["retries"] - num_tries
-        while (result := self.backend.run(self._attempt(job, slot, told))) is not None:
+        while (result := self.backend.run(self._attempt(tile.jobs, slot, told))) is not None:
             if result.status == "FINISHED" or self.stop.received or retries_left <= 0:
                 break
             retries_left -= 1
@@ -143,22 +137,16 @@ class Sweep:
         told.end(job, result)
         return {job.number: result}
 
-    def _attempt(self, job: Job, slot: Slot, told: _Told) -> Attempt:
-        stop = self._stop_of([job])
-        courier = self.courier(job.config)
+    def _attempt(self, jobs: tuple[Job, ...], slot: Slot, told: _Told) -> Attempt:
+        """Jobs that train together have the time of as many jobs one after the other."""
+        minutes = self.settings["timeout_minutes"]
+        stop = JobStop(self.stop, None if minutes is None else minutes * len(jobs))
+        courier = self.courier(jobs[0].config)
 
-        def begin() -> None:
-            told.begin(job)
-
-        def shown(records: Iterable[Record]) -> None:
+        def hear(job: Job, records: Iterable[Record]) -> None:
             told.hear(job, records, stop)
 
-        return Attempt(self.folder, job, slot, stop, self.environment, courier, begin, shown)
-
-    def _stop_of(self, jobs: Sequence[Job]) -> JobStop:
-        """What stops jobs that train together: they have the time of as many jobs one after the other."""
-        minutes = self.settings["timeout_minutes"]
-        return JobStop(self.stop, None if minutes is None else minutes * len(jobs))
+        return Attempt(self.folder, jobs, slot, stop, self.environment, courier, told.begin, hear)
 
     def courier(self, config: dict[str, Any]) -> Courier | None:
         """The courier to a job's store, which ships the sweep's own run first."""
