@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,26 @@ def position_of(timetable: Timetable, step: int, *, is_over: bool, states: State
     return {"epoch": timetable.position(step)[0], "global_step": step, "primer": own}
 
 
+def save(
+    module: TrainingModule,
+    recorder: Recorder,
+    watch: Watch | None,
+    checkpoints: Checkpoints,
+    write: Callable[[Path], None],
+) -> None:
+    """Have a checkpoint written; what was recorded by then is on the disk first."""
+    recorder.guard.check_weights(module)
+    recorder.write()
+    recorder.journal.sync()
+    path = checkpoints.path(module.step)
+    if watch:
+        watch.save()
+    write(path)
+    if module.replicas.rank == 0:
+        checkpoints.prune()
+    recorder.journal.write("checkpoint", step=module.step, file=path.name)
+
+
 class Checkpointer(StepCallback):
     """Save after every n steps, every n minutes, at the end, and when a signal asks the run to stop.
 
@@ -119,17 +140,9 @@ class Checkpointer(StepCallback):
         self.due.obey()
 
     def save(self, module: TrainingModule) -> None:
-        """Save the state after the last step; what the journal holds by then is on the disk first."""
+        """Save the state after the last step."""
         self.recorder.flush()
-        self.recorder.guard.check_weights(module)
-        self.recorder.journal.sync()
-        path = self.checkpoints.path(module.step)
-        if self.watch:
-            self.watch.save()
-        module.trainer.save_checkpoint(path)
-        if module.replicas.rank == 0:
-            self.checkpoints.prune()
-        self.recorder.journal.write("checkpoint", step=module.step, file=path.name)
+        save(module, self.recorder, self.watch, self.checkpoints, module.trainer.save_checkpoint)
         self.due.done()
 
     def on_save_checkpoint(

@@ -9,6 +9,7 @@ from typing import Any
 from primer.errors import ConfigError
 from primer.files import FORK
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
+from primer.training.checkpointer import position_of
 from primer.training.module import TrainingModule
 from primer.training.randomness import random_states
 from primer.training.timetable import Timetable
@@ -37,11 +38,7 @@ def write_first_checkpoint(folder: Path, module: TrainingModule, timetable: Time
         "optimizer_states": [optimizer],
         "lr_schedulers": schedulers,
         "callbacks": {},
-        "primer": {
-            "num_steps": timetable.num_steps,
-            "stopped_early": False,
-            "random_states": random_states(),
-        },
+        "primer": position_of(timetable, step, is_over=False, states=random_states())["primer"],
     }
     io.save_checkpoint(state, checkpoints.path(step))
 

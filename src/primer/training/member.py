@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lightning import __version__ as lightning_version
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from primer.errors import RunError
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
-from primer.training.checkpointer import position_of
+from primer.training.checkpointer import position_of, save
 from primer.training.module import TrainingModule
 from primer.training.randomness import States
 from primer.training.recorder import Recorder
@@ -61,18 +62,20 @@ class Member:
     def save(self, step: int, optimizing: Optimizing) -> None:
         """Write the checkpoint that the run alone would write after this step."""
         self.module.step = step
-        self._or_fail(lambda: self._save(optimizing))
 
-    def _save(self, optimizing: Optimizing) -> None:
+        def write(path: Path) -> None:
+            VerifiedCheckpointIO().save_checkpoint(self._content(optimizing), path)
+
+        self._or_fail(lambda: save(self.module, self.recorder, self.watch, self.checkpoints, write))
+
+    def _content(self, optimizing: Optimizing) -> dict[str, Any]:
+        """What Lightning would save, and what `Checkpointer` adds."""
         recorder, module = self.recorder, self.module
-        recorder.guard.check_weights(module)
-        recorder.write()
-        recorder.journal.sync()
         is_over = bool(self.watch and self.watch.is_over)
         callbacks = [recorder, *([self.watch] if self.watch else [])]
         position = position_of(recorder.guard.timetable, module.step, is_over=is_over, states=self.states)
         own = position.pop("primer")
-        content = {
+        return {
             **position,
             "pytorch-lightning_version": lightning_version,
             "state_dict": module.state_dict(),
@@ -81,12 +84,6 @@ class Member:
             "lr_schedulers": optimizing[1],
             "primer": own,
         }
-        if self.watch:
-            self.watch.save()
-        path = self.checkpoints.path(module.step)
-        VerifiedCheckpointIO().save_checkpoint(content, path)
-        self.checkpoints.prune()
-        recorder.journal.write("checkpoint", step=module.step, file=path.name)
 
     def _or_fail(self, do: Callable[[], None]) -> None:
         try:
