@@ -87,10 +87,10 @@ def join(place: Place, secrets: Callable[[Path], dict[str, Any]]) -> None:
     folder = Path(word["folder"])
     lacks_some = REDACTED in (folder / "config.yaml").read_text()
     told = {SECRETS: json.dumps(secrets(folder))} if lacks_some else {}
-    log = os.open(Path(word["folder"]) / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log = os.open(folder / "worker.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(log, stream)
-    command = [sys.executable, "-P", "-m", "primer.worker", f"{word['folder']}/config.yaml"]
+    command = [sys.executable, "-P", "-m", "primer.worker", str(folder / "config.yaml")]
     os.execve(sys.executable, command, environment() | told | place.variables(word["address"], word["port"]))
 
 

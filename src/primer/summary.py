@@ -14,7 +14,7 @@ from rich.table import Table
 
 from primer.redact import redacted_text
 from primer.result import RunResult
-from primer.tracking.curves import Curve, curves_of
+from primer.tracking.curves import Curve, curves_of, falls_far
 from primer.tracking.journal import Record, read
 from primer.tracking.uri import tracking_uri
 
@@ -128,7 +128,7 @@ def terminal_curve(curve: Curve) -> str:
 
     points = [(step, value) for step, value in zip(*curve, strict=True) if math.isfinite(value)]
     steps, values = [step for step, _ in points], [value for _, value in points]
-    is_log = min(values) > 0 and max(values) > 20 * min(values)
+    is_log = falls_far(values)
     heights = [math.log10(value) for value in values] if is_log else values
     figure = plotille.Figure()
     figure.width, figure.height = CURVE_WIDTH, CURVE_HEIGHT

@@ -17,6 +17,7 @@ from primer.tracking.text import text_of
 from primer.tracking.trouble import asking
 from primer.tracking.uri import tracking_uri
 
+KINDS = ("params", "param", "metrics", "metric", "tags", "tag", "attributes", "dataset", "datasets")
 ATTRIBUTES = ("status", "run_name", "start_time", "end_time", "run_id")
 CONDITION = re.compile(
     r"(?P<key>[\w./`-]+)\s*(?P<operator>!=|>=|<=|=|>|<|\bI?LIKE\b|\bIN\b)\s*(?P<number>-?[\d.]+(?:e-?\d+)?\b)?",
@@ -141,17 +142,7 @@ def mlflow_filter(text: str) -> str:
         key, number = found["key"].replace("`", ""), found["number"]
         if key.partition(".")[0] in ("metric", "metrics") and "/" in key:
             key = key.partition(".")[2]
-        if key.partition(".")[0] in (
-            "params",
-            "param",
-            "metrics",
-            "metric",
-            "tags",
-            "tag",
-            "attributes",
-            "dataset",
-            "datasets",
-        ):
+        if key.partition(".")[0] in KINDS:
             return found[0]
         if "/" in key:
             return f"metrics.`{key}` {found['operator']} {number or ''}"

@@ -33,11 +33,8 @@ def plot(
     found: Comparison, path: Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
 ) -> None:
     """Draw a comparison into a file; raises RunError where it can't be written."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     check_name(path)
     figure = figure_of(found, over=over, smooth=smooth, scale=scale)
-    FigureCanvasAgg(figure)
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:

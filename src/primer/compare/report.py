@@ -59,10 +59,7 @@ def _picture(found: Comparison) -> str:
     """What numbers that were switched led to, as a data address; nothing where none was."""
     if not numeric_keys(found.by, [group.values for group in found.groups]):
         return ""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     figure, file = figure_of(found, over="steps", smooth=0.0, scale="auto"), io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.savefig(file, format="png", dpi=100)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 

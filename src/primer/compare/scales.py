@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from primer.errors import UsageError
+from primer.tracking.curves import falls_far
 
 SCALES = ("auto", "linear", "log")
-FALLS_FAR = 20  # chosen, times: a loss that falls so far is seen on a log scale only
 LOG_KEYS = ("lr", "batch_size", "weight_decay", "eps", "hidden_dim")  # chosen over decades, or by doubling
 WIDE = 8  # times, of any other number
 
@@ -22,7 +22,7 @@ def is_log(values: Iterable[np.ndarray], scale: str = "auto") -> bool:
     found = found[np.isfinite(found)]
     if scale == "linear" or not len(found) or found.min() <= 0:
         return False
-    return scale == "log" or bool(found.max() > FALLS_FAR * found.min())
+    return scale == "log" or falls_far(found.tolist())
 
 
 def is_log_key(key: str, numbers: Sequence[float]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Curve = tuple[list[int], list[float]]
-History = tuple[list[int], list[float], list[int]]  # with times in ms since 1970
+History = tuple[list[int], list[float], list[int]]  # and times, in ms since 1970
+FALLS_FAR = 20  # chosen, times: a loss that falls so far is seen on a log scale only
 
 
 def warm_up() -> None:
@@ -35,6 +36,11 @@ def histories_of(records: Iterable[Record]) -> dict[str, History]:
 def curves_of(records: Iterable[Record]) -> dict[str, Curve]:
     """Steps and values of each metric."""
     return {key: (steps, values) for key, (steps, values, _) in histories_of(records).items()}
+
+
+def falls_far(values: Sequence[float]) -> bool:
+    """Whether a curve is to be drawn on a log scale."""
+    return 0 < FALLS_FAR * min(values) < max(values)
 
 
 def last_values(records: list[Record]) -> dict[str, float]:
@@ -67,11 +73,9 @@ def _write_table(records: list[Record], path: Path) -> None:
 
 
 def _draw(losses: dict[str, Curve], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")  # no pyplot: no global state, no window
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for key, (steps, values) in losses.items():
         is_noisy = key == "train/loss" and len(steps) > 50
@@ -81,8 +85,7 @@ def _draw(losses: dict[str, Curve], path: Path) -> None:
 
 
 def _dress(axes: Axes, losses: dict[str, Curve]) -> None:
-    values = [value for _, curve in losses.values() for value in curve]
-    if min(values) > 0 and max(values) > 20 * min(values):
+    if falls_far([value for _, curve in losses.values() for value in curve]):
         axes.set_yscale("log")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss")

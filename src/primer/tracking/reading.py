@@ -8,12 +8,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from primer.errors import UsageError
+from primer.tracking.curves import History
 from primer.tracking.store import Store
 from primer.tracking.tags import SWEEP
 from primer.tracking.uri import SQLITE, sqlite_path
 
 StoredRun = Run
-History = tuple[list[int], list[float], list[int]]  # steps, values, times in ms since 1970
 
 
 def open_existing(uri: str) -> Store:

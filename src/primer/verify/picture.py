@@ -42,7 +42,6 @@ def draw(subject: Subject, path: Path) -> None:
         raise UsageError(
             f"--picture: {subject.name} is no function of one number, so there is no curve of it"
         )
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
@@ -50,7 +49,6 @@ def draw(subject: Subject, path: Path) -> None:
     own = _curves(subject.at(torch.float64), x)
     other = _curves(subject.reference_at(torch.float64), x) if subject.reference else None
     figure = Figure(figsize=(10, 6 if other else 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes: Any = figure.subplots(2 if other else 1, 2, squeeze=False)
     for column, word in enumerate(("value", "slope")):
         top = axes[0][column]
