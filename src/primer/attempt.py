@@ -48,7 +48,8 @@ class Means(Protocol):
         """Show what is new in the run's journal."""
 
     def judged(self, ending: Ending) -> Ending:
-        """The ending of a job that was stopped, by whom and what for."""
+        """The ending of one that was stopped, by whom and what for."""
+        return ending
 
 
 def train_in_worker(

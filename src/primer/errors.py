@@ -61,3 +61,8 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; nothing where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from primer.data import Dataset
-from primer.errors import RunError
+from primer.errors import RunError, first_line
 from primer.files import ROOT
 from primer.tracking.journal import Journal
 from primer.training.module import TrainingModule
@@ -35,7 +35,7 @@ def pass_gate(
     try:
         found = _found(module, dataset)
     except Exception as error:  # the user's code, in ways that a training may never call it
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         message = f"custom functions could not be verified: {type(error).__name__}: {reason}"
         if how == "require":
             raise RunError(f"verification=require: {message}") from error

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from primer.config.targets import accepts, build
 from primer.data import Dataset
-from primer.errors import ConfigError
+from primer.errors import ConfigError, first_line
 from primer.ranks import is_placed, is_shared, num_ranks, rank_of_worker
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
@@ -155,7 +155,7 @@ def keep_model(saver: ModelSaver, folder: Path, net: nn.Module, dataset: Dataset
         saver.save(folder / "model", net, dataset)
     except Exception as error:
         traceback.print_exc()
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         journal.write("warning", message=f"no model was saved: {type(error).__name__}: {reason}")
 
 

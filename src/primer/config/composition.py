@@ -24,7 +24,7 @@ from primer.config.options import conf_dir, option_file, options, user_dir
 from primer.config.overrides import keys_of
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.wording import did_you_mean, expected, shown
-from primer.errors import ConfigError
+from primer.errors import ConfigError, first_line
 
 
 def compose_tree(
@@ -96,7 +96,7 @@ def frozen(tree: DictConfig, settings: Sequence[Override]) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(_fault_in_key(tree, settings) or str(error).splitlines()[0]) from None
+        raise ConfigError(_fault_in_key(tree, settings) or first_line(error)) from None
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -113,7 +113,7 @@ def _fault_in_key(tree: DictConfig, settings: Sequence[Override]) -> str | None:
             help = f" ({fields[name].metadata['help']})" if name in fields else ""
             return f"{key}: missing; expected {key}=VALUE{help}"
         except OmegaConfBaseException as error:
-            return f"{shown(typed.get(key, key))}: {str(error).splitlines()[0]}"
+            return f"{shown(typed.get(key, key))}: {first_line(error)}"
     return None
 
 

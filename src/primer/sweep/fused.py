@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import Worker, train_in_worker
+from primer.attempt import Means, Worker, train_in_worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending, ending_of
 from primer.errors import CantFuse, RunError, UsageError
@@ -32,7 +32,7 @@ Start = Callable[[list[Path], list[dict[str, str]], list[int]], Worker]
 
 
 @dataclass
-class TileMeans:
+class TileMeans(Means):
     """What a tile works with, as `primer.attempt.Means` of its first job; `hear` is told of all of them."""
 
     jobs: list[Job]
@@ -102,7 +102,9 @@ class TileMeans:
         kinds = {record["kind"] for record in records}
         if "done" in kinds or "error" in kinds:
             return ending_of(0 if "done" in kinds else 1, records, folder)
-        return self.judged(ending_of(exit_code, records, folder)) if self.stop.received else None
+        if not self.stop.received:
+            return None
+        return self.stop.alone or ending_of(exit_code, records, folder)
 
     def leave(self, job: Job) -> None:
         """The job goes on alone: what ships it then takes over."""
@@ -115,10 +117,6 @@ class TileMeans:
         if job.number not in self._shipments:
             self._shipments[job.number] = self.courier.add(job.folder) if self.courier else None
         return self._shipments[job.number]
-
-    def judged(self, ending: Ending) -> Ending:
-        """The tile's own reason, where it was stopped alone."""
-        return self.stop.alone or ending
 
 
 def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult]:

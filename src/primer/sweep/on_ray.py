@@ -7,7 +7,7 @@ import os
 import socket
 from typing import Any
 
-from primer.errors import UsageError
+from primer.errors import UsageError, first_line
 from primer.sweep.cluster import Task
 from primer.sweep.task import run_task
 
@@ -30,8 +30,8 @@ class RayCluster:
             _check(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
-            line = str(error).strip().splitlines()[0]
-            raise UsageError(f"hydra.launcher.address={address or 'null'}: {line}") from None
+            where = f"hydra.launcher.address={address or 'null'}"
+            raise UsageError(f"{where}: {first_line(error)}") from None
         self._ray = ray
         decorated = ray.remote(
             num_cpus=self._settings["cpus_per_job"],
@@ -71,6 +71,5 @@ class _RayTask:
         try:
             wrong: str | None = self._ray.get(self._reference)
         except Exception as error:  # whatever Ray says, or the task raised
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return f"its task on Ray ended: {lines[0] if lines else type(error).__name__}"
+            return f"its task on Ray ended: {first_line(error) or type(error).__name__}"
         return wrong

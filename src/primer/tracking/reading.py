@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from primer.errors import UsageError
+from primer.errors import UsageError, first_line
 from primer.tracking.curves import History
 from primer.tracking.store import Store
 from primer.tracking.tags import SWEEP
@@ -38,7 +38,7 @@ def search(store: Store, experiment_id: str, where: str = "", limit: int | None 
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
-            raise UsageError(f"--filter {where}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"--filter {where}: {first_line(error)}") from None
         found += [run for run in page if run.data.params]
         token = page.token
         if not token:

@@ -9,6 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
+from primer.errors import first_line
 from primer.tracking.journal import Journal
 from primer.training.batches import Batch
 from primer.training.module import TrainingModule, backward
@@ -39,7 +40,7 @@ class Compiler(StepCallback):
                 backward(loss_of(*batch[0]))
             module.loss_of = loss_of  # type: ignore[method-assign]
         except Exception as error:  # what compilers raise has no common name
-            reason = (str(error).strip().splitlines() or [""])[0]
+            reason = first_line(error)
             message = f"compile=true: trained without: {type(error).__name__}: {reason}"
             self.journal.write("warning", message=message)
         finally:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primer.errors import CantFuse
+from primer.errors import CantFuse, first_line
 from primer.training.batches import Batch, Part
 from primer.training.module import TrainingModule
 from primer.training.randomness import random_states
@@ -44,7 +44,7 @@ def check_fusible(stack: Stack, batches: Sequence[Batch]) -> None:
         except CantFuse:
             raise
         except Exception as error:  # whatever a net of the user's does under vmap
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             raise CantFuse(f"the nets can't be stacked: {type(error).__name__}: {reason}") from None
         if not all(map(_are_close, found, expected)):
             raise CantFuse("the stacked nets answer otherwise than each alone")

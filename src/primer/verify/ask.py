@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.errors import ConfigError
+from primer.errors import ConfigError, first_line
 from primer.verify.findings import Finding, Verdict, Verification, failed
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _made(name: str, run: Callable[[Subject], Finding], subject: Subject) -> Fin
     try:
         finding = run(subject)
     except Exception as error:  # the user's code, on inputs that it did not foresee
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         finding = failed(
             name,
             f"It raises {type(error).__name__} where the check calls it: {reason}",

@@ -73,9 +73,9 @@ def verify_part(
         draw_part(part, *overrides, path=Path(picture), **asked)
     found = ask(part, *overrides, fast=fast, **asked)
     if report:
-        from primer.verify.report import write
+        from primer.verify.report import markdown
 
-        write(found, Path(report), picture=picture)
+        Path(report).write_text(markdown(found, picture=picture))
     if is_json:
         click.echo(found.to_json())
     else:

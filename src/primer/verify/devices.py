@@ -14,9 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from primer.attempt import Worker, start_worker
+from primer.attempt import Means, Worker, start_worker
 from primer.config import compose
-from primer.ending import Ending
 from primer.errors import RunError, Stopped, UsageError
 from primer.files import read_verified, step_files
 from primer.gpus import visible_gpus
@@ -48,7 +47,7 @@ TOLERANCES = {
 }
 
 
-class _Quietly:
+class _Quietly(Means):
     """The means of a run that shows nothing and is kept nowhere; see `primer.attempt.Means`."""
 
     courier: Courier | None = None
@@ -59,10 +58,6 @@ class _Quietly:
 
     def show(self, records: Iterable[Record], /) -> None:
         """Show nothing."""
-
-    def judged(self, ending: Ending) -> Ending:
-        """As it is."""
-        return ending
 
 
 def verify_devices(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from primer.verify.findings import Finding, Verdict, Verification
 from primer.verify.show import told
 
@@ -33,8 +31,3 @@ def _cell(finding: Finding) -> str:
     if finding.advice:
         parts.append(f"What to do: {finding.advice}")
     return "<br>".join(part.replace("|", "\\|").replace("\n", " ") for part in parts)
-
-
-def write(found: Verification, path: Path, *, picture: str | None = None) -> None:
-    """Write the report to a file, whose folder is there."""
-    path.write_text(markdown(found, picture=picture))

@@ -17,7 +17,7 @@ from primer.config.check import CRITERIA
 from primer.config.compose import compose
 from primer.config.options import options
 from primer.config.targets import build
-from primer.errors import ConfigError
+from primer.errors import ConfigError, first_line
 from primer.verify.functions import functions_of
 from primer.verify.kinks import kinks_of
 from primer.verify.spec import SHAPE, Input, Spec
@@ -66,7 +66,7 @@ def _look_at(subject: Subject) -> None:
             subject.call = _on_copies(subject.call)
             answer = subject.at(torch.float64)(*args)
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = first_line(error)
         raise ConfigError(
             f"{name}: can't be called with float64 tensors of the shapes {_shapes(args)} "
             f"({type(error).__name__}: {reason}); expected verify = {{'inputs': [...]}} beside it"
