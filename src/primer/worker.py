@@ -2,9 +2,9 @@
 
 Or the runs of a group as one, each in its own folder: `main_together`.
 
-Writes to its run folder only. The table is read and checked before torch is imported, so that a bad one is
-told in a second. Exit codes: 0, 1 (training raised), 2 (the question was wrong), 74 (the run folder can't be
-written), 128 + a signal's number.
+Writes to its run folder, and what it verified to `outputs/.verified`. The table is read and checked before
+torch is imported, so that a bad one is told in a second. Exit codes: 0, 1 (training raised), 2 (the question
+was wrong), 74 (the run folder can't be written), 128 + a signal's number.
 """
 
 from __future__ import annotations
