@@ -21,7 +21,7 @@ from typing import Any
 from primer.attempt import environment
 from primer.config.wording import shown
 from primer.errors import ConfigError, RunError, UsageError
-from primer.files import ROOT
+from primer.files import ROOT, write_atomically
 from primer.folder import is_running
 from primer.gpus import visible_gpus
 from primer.leaks import REDACTED
@@ -145,9 +145,7 @@ def _announce(place: Place, **word: Any) -> None:
         with suppress(OSError):
             if time.time() - other.stat().st_mtime > STALE_AFTER_S:
                 other.unlink()
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(word))
-    temporary.replace(path)
+    write_atomically(path, json.dumps(word).encode())
 
 
 def _has_spoken(place: Place, since: float) -> bool:

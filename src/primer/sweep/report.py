@@ -12,6 +12,7 @@ from primer.sweep.plan import Job
 
 NAME = "report.html"
 WITHIN_S = 120  # chosen: a thousand jobs of 500 points take some seconds
+COMMAND = (sys.executable, "-m", "primer", "compare")
 OPTIONS = ("--allow", "data", "--allow", "metric", "--allow", "unfinished")  # the page says so on top
 
 
@@ -24,23 +25,11 @@ class Report:
         self._begun_at = time.monotonic()
         if len(jobs) < 2:
             return
-        command = [
-            sys.executable,
-            "-m",
-            "primer",
-            "compare",
-            str(folder),
-            *OPTIONS,
-            "--html",
-            str(self._path),
-        ]
+        command = [*COMMAND, str(folder), *OPTIONS, "--html", str(self._path)]
+        nowhere = subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
+                command, stdin=nowhere, stdout=nowhere, stderr=subprocess.PIPE, text=True
             )
         except OSError as error:
             print(f"primer: no {NAME} was written: {error.strerror}", file=sys.stderr)

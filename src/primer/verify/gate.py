@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primer.errors import ConfigError
+from primer.errors import ConfigError, RunError
+from primer.files import write_atomically
 from primer.verify.ask import undisturbed, verification_of
 from primer.verify.calls import calls_in, inputs_of
 from primer.verify.findings import Finding, Verdict, Verification, failed, warned
@@ -54,11 +55,9 @@ def _verified(function: Any, args: Sequence[Any] | None, cache: Path | None) -> 
         return known
     found = _looked_at(function, args)
     if cache:
-        with suppress(OSError):
+        with suppress(OSError, RunError):
             cache.mkdir(parents=True, exist_ok=True)
-            temporary = cache / f".{key}"
-            temporary.write_text(found.to_json())
-            temporary.replace(cache / f"{key}.json")
+            write_atomically(cache / f"{key}.json", found.to_json().encode())
     return found
 
 

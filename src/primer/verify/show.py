@@ -23,7 +23,8 @@ def show(found: Verification) -> None:
     table.add_column("sentence", overflow="fold")
     for finding in found.findings:
         verdict = Text(finding.verdict, style=COLOURS[finding.verdict])
-        table.add_row(finding.check, verdict, Text(finding.sentence, style=_style(finding)))
+        style = "dim" if finding.verdict is Verdict.SKIP else ""
+        table.add_row(finding.check, verdict, Text(finding.sentence, style=style))
     console.print(table)
     for finding in found.findings:
         if finding.verdict in (Verdict.FAIL, Verdict.WARN):
@@ -31,10 +32,6 @@ def show(found: Verification) -> None:
     console.print()
     console.print(found.verdict, style=f"bold {COLOURS[found.verdict]}", end="")
     console.print(f" {told(found)}", markup=False, soft_wrap=True)
-
-
-def _style(finding: Finding) -> str:
-    return "dim" if finding.verdict is Verdict.SKIP else ""
 
 
 def _show_advice(console: Console, finding: Finding) -> None:
