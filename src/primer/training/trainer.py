@@ -79,12 +79,8 @@ def make_trainer(
         use_distributed_sampler=False,
     )
     # Lightning's handlers would broadcast in the midst of a collective; ours are there from the start
-    trainer._signal_connector.register_signal_handlers = _none  # type: ignore[method-assign]
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
-
-
-def _none() -> None:
-    """No handlers of signals."""
 
 
 def _kind_of(accelerator: str) -> str:

@@ -73,7 +73,7 @@ def _is_alike(ours: Tensor | Exception, theirs: Tensor | Exception) -> bool:
 def _in_words(outcome: Tensor | Exception) -> str:
     if isinstance(outcome, Exception):
         return f"raises {type(outcome).__name__}"
-    return f"answers {str(outcome.dtype).removeprefix('torch.')}"
+    return f"answers {brief(outcome.dtype)}"
 
 
 class _Unused(Function):

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
-from primer.verify.calling import (
-    Bound,
-    bound,
-    reason,
-)
+from primer.verify.calling import Bound, bound, reason
 from primer.verify.checks.derivatives import LOOSE, SURROGATE, along, dot, drawn_like, options_of, why_not
 from primer.verify.findings import Finding, Verdict, failed, passed, skipped, together, warned
 from primer.verify.subject import Subject
