@@ -25,7 +25,7 @@ from primer.parts import (
     watch_of,
 )
 from primer.stopping import StopSignal
-from primer.tracking.journal import Journal
+from primer.tracking.journal import Journal, warn_once
 from primer.training.batches import Legs
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.fused import FusedModule
@@ -81,6 +81,7 @@ def fit_together(runs: list[Run], stop: StopSignal) -> None:
     check_fusible(stack, list(islice(batches.after(0), 2)))
     for run in runs:
         run.journal.write("data", **run.facts)
+        warn_once(run.journal, run.dataset.notes)
         run.journal.write("start", **facts, device=str(device), num_fused=len(runs))
     trainer.fit(fused, legs, _whole([run.dataset.val for run in runs], members[0]))
     stop.obey_at_once()

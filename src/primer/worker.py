@@ -27,7 +27,7 @@ from primer.ranks import PARENT, SECRETS, rank_of_worker
 from primer.redact import CleanStream, keep_secret, redacted_text, restored
 from primer.stopping import STOPPING, StopSignal
 from primer.tracking.heartbeat import Heartbeat
-from primer.tracking.journal import Journal, Unwritten, read
+from primer.tracking.journal import Journal, Unwritten, read, warn_once
 from primer.vigil import FOLDER as RANKS
 from primer.vigil import Vigil
 from primer.yaml_text import from_yaml
@@ -167,6 +167,7 @@ def work(
     check_task(config, dataset.task, has_val=dataset.val is not None)
     _check_same_data(folder, dataset)
     journal.write("data", **_facts(config, dataset))
+    warn_once(journal, dataset.notes)
     from primer.fitting import fit
 
     fit(config, dataset, folder, journal, stop, vigil)

@@ -31,7 +31,20 @@ def test_numbers(cells: list[object], expected: list[object]) -> None:
     np.testing.assert_array_equal(column.to_numpy(np.float64), np.array(expected, np.float64))
 
 
-@pytest.mark.parametrize("cells", [["red", None, "blue"], ["1", "2", "many"], [True, "maybe", None]])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["red", None, "blue"],
+        ["1", "2", "many"],
+        [True, "maybe", None],
+        ["10-12", "13-15"],
+        ["2024-13", "2024-99"],
+        ["may", "june"],
+        ["4 doors", "2 doors"],
+        ["$", "$$"],
+        ["12:00 to 13:00", "13:00 to 14:00"],
+    ],
+)
 def test_text(cells: list[object]) -> None:
     column = read(cells)
     assert column.dtype == "str"
@@ -52,10 +65,24 @@ def test_text(cells: list[object]) -> None:
         ([1.0, np.inf], ["line 3: column 'bad': 'inf' is infinite"]),
         ([1.0, -np.inf, np.inf], ["line 3: column 'bad': '-inf' is infinite"]),
         ([1.0, 1e39], ["line 3: column 'bad': '1e+39' is beyond 32-bit numbers (3.4e+38)"]),
-        (["2024-01-31", "2024-02-01"], ["line 2: column 'bad' holds dates ('2024-01-31')", "year"]),
+        (["2024-01-31", "2024-02-01"], ["line 2: column 'bad' holds dates or times ('2024-01-31')", "year"]),
         ([None, "2024-01-31T10:00:00Z"], ["line 3: column 'bad' holds dates"]),
         (["31.12.2024", "01.01.2025 12:00"], ["column 'bad' holds dates"]),
         (["1/2/24", "12/31/99"], ["column 'bad' holds dates"]),
+        (["31 Jan 2024", "1 Feb. 2024"], ["column 'bad' holds dates or times ('31 Jan 2024')"]),
+        (["31-Jan-24", "Monday 1 February 2024", "Sat, 03 May 2024"], ["column 'bad' holds dates"]),
+        (["January 2024", "May 2024", "Jan 31, 2024"], ["column 'bad' holds dates"]),
+        (["2024-01", "2024-12"], ["column 'bad' holds dates"]),
+        (["09:30", "23:59:59", "9:30 PM"], ["column 'bad' holds dates or times ('09:30')", "hours"]),
+        (
+            ["5%", "7.5%"],
+            ["column 'bad' holds numbers, but '5%' isn't one", "digits only, as 1234.5"],
+        ),
+        (["1 000", "1\u00a0500"], ["'1 000' isn't one; write it as digits only"]),
+        (["1'000", "'5'"], ["write it as digits only"]),
+        (["$5", "7 €"], ["'$5' isn't one; write it as digits only"]),
+        (["−5", "−7"], ["'−5' isn't one; write it as digits only, as 1234.5 or -7"]),
+        (["1_000", "2_000"], ["'1_000' isn't one"]),
         (
             [f"name {n}" for n in range(50)],
             ["'bad' has 50 distinct texts in 50 rows", "first 'name 0'", "drop=[bad]"],
@@ -76,3 +103,12 @@ def test_limits_from_below() -> None:
     assert read([f"w{n % 1000}" for n in range(5000)]).nunique() == 1000
     assert read([f"name {n}" for n in range(20)]).nunique() == 20
     assert read([3.4e38, -3.4e38]).dtype == np.float64
+
+
+@pytest.mark.parametrize("name", ["k" * 5000, "a\nb", "\x1b[31m"])
+def test_a_name_that_no_line_can_repeat_is_left_out_of_the_advice(name: str) -> None:
+    with pytest.raises(DataError) as caught:
+        feature(Sheet("t.csv", pd.DataFrame({name: [None, None]}), lines=None), name)
+    assert str(caught.value).endswith("leave the column out with data.drop")
+    assert len(str(caught.value)) < 150
+    assert str(caught.value).isprintable()

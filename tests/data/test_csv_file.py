@@ -51,6 +51,23 @@ def test_blank_lines_and_a_byte_order_mark_are_no_rows() -> None:
     assert [sheet.at(0), sheet.at(1)] == ["line 4", "line 7"]
 
 
+def test_blanks_before_a_cell_are_no_part_of_it() -> None:
+    sheet = read(' a, "b", y\n 1, "x, y",  2\n 3,   , 4\n')
+    assert list(sheet.frame) == ["a", "b", "y"]
+    assert sheet.frame["b"].tolist()[:1] == ["x, y"]
+    assert sheet.frame["b"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_leading_zeros_are_seen_wherever_they_stand(quote: str, separator: str) -> None:
+    cells = [f"{quote}007{quote}", f"{quote}010{quote}"]
+    for first in (True, False):
+        lines = ["a", "y"], *([cell, "1"] if first else ["1", cell] for cell in cells)
+        sheet = read("\n".join(separator.join(line) for line in lines))
+        assert sheet.frame["a" if first else "y"].tolist() == ["007", "010"]
+
+
 def test_missing_cells() -> None:
     sheet = read(
         "a,b,y\n" + "".join(f"1,{cell},2\n" for cell in ["", '""', "NA", "NaN", "nan", "null", "None"])
@@ -81,6 +98,12 @@ def test_missing_cells() -> None:
         ("é,y\n1,2\n".encode("latin-1"), ["line 1 isn't UTF-8"]),
         ("a,y\n1,2\n".encode("utf-16"), ["NUL bytes", "UTF-16"]),
         ('a,b,y\n1,2,3\n"  "\n', ["quoted blanks"]),
+        ("a,y\nu,v\n\na, y\nu,v\n", ["line 4 is the header once more; delete it"]),
+        ("a,y\na,y\nu,v\n", ["line 2 is the header once more"]),
+        (
+            'a,y\n"1,2\n' + "3,4\n" * 50_000,
+            ["line 2 can't be read", "a quote that isn't closed, or a"],
+        ),
     ],
 )
 def test_broken_files(content: str | bytes, pieces: list[str]) -> None:

@@ -102,3 +102,23 @@ def test_broken_files() -> None:
         ) as caught:
             read_parquet("t.parquet", content, target="y", drop=[])
         assert "\n" not in str(caught.value)
+
+
+def test_text_that_is_not_utf_8_and_metadata_that_is_no_json() -> None:
+    buffers = [None, pa.py_buffer(np.array([0, 1, 2], np.int32).tobytes()), pa.py_buffer(b"\xff\xfe")]
+    spoilt = pa.table({"a": pa.Array.from_buffers(pa.string(), 2, buffers), "y": [1, 2]})
+    sound = pa.table({"a": [1, 2], "y": [1, 2]})
+    for table in (spoilt, sound.replace_schema_metadata({"pandas": "{"})):
+        with pytest.raises(DataError, match=r"t.parquet: isn't a Parquet file that can be read: \S"):
+            read(table)
+    for words in ("[1]", "{}", '{"index_columns": null}'):
+        assert read(sound.replace_schema_metadata({"pandas": words})).frame.columns.tolist() == ["a", "y"]
+
+
+def test_a_wrong_bit_is_seen_where_the_file_has_checksums() -> None:
+    options = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table({"a": [1.0, 1.5, 2.0], "y": [1, 2, 3]}), buffer := io.BytesIO(), **options)
+    content = bytearray(buffer.getvalue())
+    content[content.index(np.float64(1.5).tobytes()) + 6] ^= 1
+    with pytest.raises(DataError, match=r"t.parquet: isn't a Parquet file that can be read: .*checksum"):
+        read_parquet("t.parquet", bytes(content), target="y", drop=[])

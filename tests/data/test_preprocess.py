@@ -125,3 +125,12 @@ def test_stratify_is_for_classes() -> None:
     with pytest.raises(ConfigError, match=r"data.stratify=true: class 'yes' has 2 rows"):
         prepared(rare)
     assert len(prepared(rare, stratify=False).train) == 30
+
+
+def test_a_class_without_a_training_row_is_told() -> None:
+    raw = raw_table(classification=True)
+    raw.y[:] = 0
+    raw.y[split_rows(len(raw.y), **SPLIT).val[:2]] = 1
+    (note,) = prepared(raw, stratify=False).notes
+    assert note == "target 'y' has no training row of yes; see data.stratify, data.seed"
+    assert prepared(raw_table(classification=True), stratify=False).notes == ()

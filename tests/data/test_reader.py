@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -36,6 +37,10 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "blank.csv").write_bytes(b"\xef\xbb\xbf \n\n")
     (tmp_path / "empty.parquet").write_text("")
     (tmp_path / "plain.csv.gz").write_text(TEXT)
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "packed.csv").write_bytes(gzip.compress(TEXT.encode()))
+    (tmp_path / "book.tsv").write_bytes(b"PK\x03\x04 ...")
+    (tmp_path / "parquet.csv").write_bytes(b"PAR1 ...")
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(TEXT.encode() * 100)[:-9])
     expected = {
         "house.csv": ["house.csv: no such file", "did you mean 'houses.csv'?"],
@@ -47,6 +52,11 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         "empty.parquet": ["empty.parquet: is empty"],
         "plain.csv.gz": ["plain.csv.gz: can't be read: Not a gzipped file"],
         "cut.csv.gz": ["cut.csv.gz: can't be read: "],
+        "pipe.csv": ["pipe.csv: ", "is a pipe or a device, not a file"],
+        "packed.csv": ["packed.csv: is compressed by gzip; name it .csv.gz"],
+        "book.tsv": ["book.tsv: is a zip archive, as spreadsheets are; save it as CSV"],
+        "parquet.csv": ["parquet.csv: is a Parquet file; name it .parquet"],
+        "n" * 300 + ".csv": ["data.path=nnnn", "can't be read: File name too long"],
     }
     for name, pieces in expected.items():
         with pytest.raises(DataError) as caught:
@@ -54,3 +64,8 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
         for piece in pieces:
             assert piece in str(caught.value)
+
+
+def test_a_home_that_nobody_has() -> None:
+    with pytest.raises(DataError, match=r"data.path=t.csv: can't be read: Could not determine home"):
+        read_sheet(Path("~no_such_user/t.csv"), target="y", drop=[])

@@ -18,9 +18,17 @@ NUMBERS_FROM = 0.9  # chosen: from this share of numbers on, the text cells of a
 MAX_CATEGORIES = 1000  # chosen: each category is a column of x
 FEW_CATEGORIES = 20  # chosen: so few are categories even when no two rows share one
 NEARLY_ALL = 0.9  # chosen: with more distinct texts a row, a column names rows (an id, a remark)
+MAX_NAME = 100  # chosen: a longer name isn't repeated in a message
 LARGEST = float(np.finfo(np.float32).max)  # x is float32
 LEADING_ZEROS = r"\s*0\d+\s*"  # 007: digits that name something
-DATE = r"\s*(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))(?:[T ].*)?"
+NO_DIGIT = r"[\s,'’_%$€£¥]"  # what people and spreadsheets write into a number
+MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
+DATE = (
+    rf"(?i)\s*(?:{TIME}|\d{{4}}-(?:0[1-9]|1[0-2])"  # a time of the day, a month
+    r"|(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2}))(?:[T ].*)?"
+    rf"|(?:[a-z]{{3,9}},? )?\d{{1,2}}[- .]*{MONTH}[-., ]*\d{{2,4}}|{MONTH}[-. ]*(?:\d{{1,2}},? *)?\d{{4}})"
+)
 
 
 def feature(sheet: Sheet, name: str) -> pd.Series:
@@ -34,8 +42,8 @@ def feature(sheet: Sheet, name: str) -> pd.Series:
     ([1, 2], ['red', nan])
     """
     if sheet.frame[name].isna().all():
-        raise DataError(f"{sheet.file}: column {shown(name)} has no value in any row; {_leave_out(name)}")
-    column = numbers_or_text(sheet, name, way_out=f", or {_leave_out(name)}")
+        raise DataError(f"{sheet.file}: column {shown(name)} has no value in any row; {leave_out(name)}")
+    column = numbers_or_text(sheet, name, way_out=f", or {leave_out(name)}")
     if not is_numbers(column):
         _check_categories(sheet, name, column)
     return column
@@ -79,11 +87,14 @@ def numbers_or_text(sheet: Sheet, name: str, *, way_out: str = "") -> pd.Series:
 def _check_nearly_numbers(sheet: Sheet, name: str, text: pd.Series, first_wrong: int, way_out: str) -> None:
     import pandas as pd
 
-    # Without commas, so that 1,5 and 1,000 count as meant to be numbers.
-    meant = pd.to_numeric(text.str.replace(",", "", regex=False), errors="coerce").notna().sum()
+    # So that 1,5 and 1,000 and 5 % count as meant to be numbers.
+    bare = text.str.replace(NO_DIGIT, "", regex=True).str.replace("−", "-", regex=False)
+    meant = pd.to_numeric(bare, errors="coerce").notna().sum()
     if meant >= NUMBERS_FROM * text.notna().sum():
         value = text.iloc[first_wrong]
         hint = "write it with a decimal point and without commas" if "," in value else "correct the cell"
+        if "," not in value and pd.notna(pd.to_numeric(bare.iloc[first_wrong], errors="coerce")):
+            hint = "write it as digits only, as 1234.5 or -7"
         raise DataError(
             f"{sheet.file}: {sheet.at(first_wrong)}: column {shown(name)} holds numbers, but {shown(value)} "
             f"isn't one; {hint}{way_out}"
@@ -107,8 +118,8 @@ def _check_dates(sheet: Sheet, name: str, text: pd.Series, way_out: str) -> None
     if dates.sum() >= NUMBERS_FROM * text.notna().sum():
         row = int(np.flatnonzero(dates)[0])
         raise DataError(
-            f"{sheet.file}: {sheet.at(row)}: column {shown(name)} holds dates ({shown(text.iloc[row])}); "
-            f"convert it to numbers (year, day of the year){way_out}"
+            f"{sheet.file}: {sheet.at(row)}: column {shown(name)} holds dates or times "
+            f"({shown(text.iloc[row])}); convert it to numbers (year, day of the year, hours){way_out}"
         )
 
 
@@ -117,11 +128,17 @@ def _check_categories(sheet: Sheet, name: str, text: pd.Series) -> None:
     if distinct > MAX_CATEGORIES or (distinct > FEW_CATEGORIES and distinct > NEARLY_ALL * count):
         raise DataError(
             f"{sheet.file}: column {shown(name)} has {distinct} distinct texts in {count} rows "
-            f"(first {shown(text.dropna().iloc[0])}): too many for categories; {_leave_out(name)}"
+            f"(first {shown(text.dropna().iloc[0])}): too many for categories; {leave_out(name)}"
         )
 
 
-def _leave_out(name: str) -> str:
+def leave_out(name: str) -> str:
+    """Return what to do with a column that can't be used, in words.
+
+    >>> leave_out("id")
+    'leave the column out with data.drop=[id]'
+    """
     is_word = name.isascii() and name.isidentifier()
     override = f"data.drop=[{name}]" if is_word else f"'data.drop=[\"{name}\"]'"
-    return f"leave the column out with {override}"
+    is_told = name.isprintable() and len(name) <= MAX_NAME
+    return f"leave the column out with {override if is_told else 'data.drop'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ DELIMITERS = ",;\t|"  # in this order when several fit
 def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], delimiter: str | None) -> Sheet:
     """Read UTF-8 text, its first line the header; `delimiter` None: the one that splits the header most.
 
-    Cells such as "", NA, NaN, null and None are missing. Raises DataError with the line.
+    Cells such as "", NA, NaN, null and None are missing; blanks before a cell are no part of it.
+    Raises DataError with the line.
 
     >>> sheet = read_csv("a.csv", b"id;size;price\\n1;;2.5\\n", target="price", drop=["id"], delimiter=None)
     >>> sheet.frame.to_dict("records"), sheet.at(0)
@@ -33,14 +35,15 @@ def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], del
         )
     header, delimiter = _header(file, content, delimiter)
     kept = columns_to_read(file, header, target, drop)
-    lines = _lines(file, content, delimiter, width=len(header))
+    lines = _lines(file, content, delimiter, header)
     if not lines:
         raise DataError(f"{file}: has a header but no rows")
 
     frame = _frame(content, header, delimiter, kept)
     if len(frame) != len(lines):  # the two parsers part only at a lone quoted blank
         raise DataError(f"{file}: a line holds nothing but quoted blanks; delete it")
-    _keep_leading_zeros(frame, content, header, delimiter)
+    if re.search(rb"[\s\"%b]0\d" % re.escape(delimiter.encode()), content):  # reading all twice is dear
+        _keep_leading_zeros(frame, content, header, delimiter)
     return Sheet(file, frame, lines)
 
 
@@ -58,6 +61,7 @@ def _frame(
         index_col=False,
         encoding="utf-8-sig",
         dtype=dtype,  # None: by the cells
+        skipinitialspace=True,
         low_memory=False,  # in one piece: by pieces, one column may get several types
     )
 
@@ -89,12 +93,15 @@ def _header(file: str, content: bytes, delimiter: str | None) -> tuple[list[str]
     return [name.strip() for name in best], chosen
 
 
-def _lines(file: str, content: bytes, delimiter: str, width: int) -> array[int]:
-    """Return the line on which each row begins; raise DataError at the first row that isn't `width` wide."""
+def _lines(file: str, content: bytes, delimiter: str, header: list[str]) -> array[int]:
+    """Return the line on which each row begins; raise DataError at one of another width, or at a header."""
+    width = len(header)
     lines = array("q")
     for line, row in _rows(file, content, delimiter):
         if len(row) != width:
             raise DataError(f"{file}: line {line} has {_fields(len(row))}, expected {width} as in the header")
+        if lines and row[0].strip() == header[0] and [name.strip() for name in row] == header:
+            raise DataError(f"{file}: line {line} is the header once more; delete it")
         lines.append(line)
     return lines[1:]
 
@@ -102,7 +109,7 @@ def _lines(file: str, content: bytes, delimiter: str, width: int) -> array[int]:
 def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (first line, fields) of each row that isn't blank, the header included."""
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    reader = csv.reader(text, delimiter=delimiter, strict=True, skipinitialspace=True)
     line = 1
     try:
         for row in reader:
@@ -110,7 +117,10 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{file}: line {line} can't be read: {error} (check its quotes)") from None
+        hint = "check its quotes"
+        if "field limit" in str(error):
+            hint = f"a quote that isn't closed, or a cell of more than {csv.field_size_limit():,} characters"
+        raise DataError(f"{file}: line {line} can't be read: {error} ({hint})") from None
     except UnicodeDecodeError:
         raise DataError(_undecodable(file, content)) from None
 
@@ -120,8 +130,8 @@ def _fields(count: int) -> str:
 
 
 def _is_blank(row: list[str]) -> bool:
-    """Tell whether pandas skips this line: nothing, or spaces only; a quoted nothing is a field."""
-    return not row or (len(row) == 1 and row[0] != "" and not row[0].strip(" \t"))
+    """Tell whether a line is nothing or spaces only, which pandas skips, too."""
+    return not row or (len(row) == 1 and not row[0].strip(" \t"))
 
 
 def _undecodable(file: str, content: bytes) -> str:

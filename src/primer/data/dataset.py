@@ -64,6 +64,7 @@ class Dataset:
     preprocessor: Any  # fitted scikit-learn: DataFrame with `features` -> x; None: raw numbers are x
     example: pd.DataFrame  # the first raw feature rows of train
     digest: str  # 16 hex digits; of the raw content and the names, whatever the split
+    notes: tuple[str, ...] = ()  # lines: what the raw content was taken for, where that may surprise
 
     @property
     def in_features(self) -> int:

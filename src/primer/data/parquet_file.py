@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from primer.data.columns import leave_out
 from primer.data.sheet import Sheet, columns_to_read
 from primer.data.wording import shown
 from primer.errors import DataError
-
-_WAY_OUT = "convert it to numbers, or leave it out with data.drop=[{}]"
 
 
 def read_parquet(file: str, content: bytes, *, target: str, drop: Sequence[str]) -> Sheet:
@@ -25,25 +24,31 @@ def read_parquet(file: str, content: bytes, *, target: str, drop: Sequence[str])
     import pyarrow.parquet as pq
 
     try:
-        source = pq.ParquetFile(pa.BufferReader(content))
+        source = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
         schema = source.schema_arrow
-        header = [name for name in schema.names if name not in _index_columns(schema)]
+        index = _index_columns(schema)  # once: it is read from JSON that grows with the columns
+        header = [name for name in schema.names if name not in index]
         kept = columns_to_read(file, header, target, drop)
         types = {name: _plain_type(file, name, schema.field(name).type) for name in kept}
-        table = source.read(columns=kept)
-    except (pa.ArrowException, OSError) as error:
+        # select() as well: read() takes "a.b" for a column of that name and for the field b of a struct a.
+        table = source.read(columns=kept).select(kept).cast(pa.schema(types))
+        table.validate(full=True)  # else text that isn't UTF-8 is found by whoever looks at it
+        frame = table.to_pandas(ignore_metadata=True)
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: metadata that is no JSON
         reason = str(error).partition("\n")[0][:200]
         raise DataError(f"{file}: isn't a Parquet file that can be read: {reason}") from None
-    if not table.num_rows:
+    if not len(frame):
         raise DataError(f"{file}: has columns but no rows")
-    # select() as well: read() takes "a.b" for a column of that name and for the field b of a struct a.
-    return Sheet(file, table.select(kept).cast(pa.schema(types)).to_pandas(ignore_metadata=True), lines=None)
+    return Sheet(file, frame, lines=None)
 
 
 def _index_columns(schema: Any) -> list[str]:
     """Return the columns that hold the index of the DataFrame that was written: names, not measurements."""
-    described = (schema.pandas_metadata or {}).get("index_columns", [])
-    return [name for name in described if isinstance(name, str)]  # a dict describes a range: no column
+    written = schema.pandas_metadata
+    described = written.get("index_columns") if isinstance(written, dict) else None
+    return [name for name in described or [] if isinstance(name, str)]  # a dict describes a range: no column
 
 
 def _plain_type(file: str, name: str, kind: Any) -> Any:
@@ -61,9 +66,10 @@ def _plain_type(file: str, name: str, kind: Any) -> Any:
         return pa.large_string()
     if is_a.is_temporal(kind):
         raise DataError(
-            f"{file}: column {shown(name)} holds dates or times ({kind}); {_WAY_OUT.format(name)}"
+            f"{file}: column {shown(name)} holds dates or times ({kind}); convert it to numbers, "
+            f"or {leave_out(name)}"
         )
     raise DataError(
         f"{file}: column {shown(name)} is of type {kind}, which is no number and no text; "
-        f"{_WAY_OUT.format(name)}"
+        f"convert it to numbers, or {leave_out(name)}"
     )

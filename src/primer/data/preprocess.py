@@ -10,6 +10,7 @@ import numpy as np
 from primer.data.columns import is_numbers
 from primer.data.dataset import NUM_EXAMPLE_ROWS, Array, Dataset, Split, Task
 from primer.data.splits import check_stratifiable, split_rows
+from primer.data.wording import listed, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ class RawTable:
     y: Array  # regression: (rows, target columns) float64; classification: (rows,) int64 labels
     classes: tuple[str, ...]
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def prepare(
@@ -69,6 +71,7 @@ def prepare(
         preprocessor=preprocessor,
         example=train.head(NUM_EXAMPLE_ROWS).reset_index(drop=True),
         digest=raw.digest,
+        notes=(*raw.notes, *_unseen(raw, rows.train)),
     )
 
 
@@ -103,12 +106,21 @@ def build_preprocessor(frame: pd.DataFrame, *, standardize: bool) -> Any:
         SimpleImputer(missing_values=None, **gaps),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32),
     )
-    kinds = {name: is_numbers(frame[name]) for name in frame}
+    kinds = {name: is_numbers(column) for name, column in frame.items()}
     steps = [
         ("numbers", numbers, [name for name, numeric in kinds.items() if numeric]),
         ("categories", categories, [name for name, numeric in kinds.items() if not numeric]),
     ]
     return ColumnTransformer([step for step in steps if step[2]], sparse_threshold=0)
+
+
+def _unseen(raw: RawTable, train: Array) -> list[str]:
+    """Return a line when classes have no row in `train`."""
+    unseen = sorted({*range(len(raw.classes))} - {*np.unique(raw.y[train]).tolist()}) if raw.classes else []
+    if not unseen:
+        return []
+    names = listed(raw.classes[label] for label in unseen)
+    return [f"target {shown(raw.target)} has no training row of {names}; see data.stratify, data.seed"]
 
 
 def _target_scale(raw: RawTable, train: Array, standardize: bool) -> tuple[Array, Array]:

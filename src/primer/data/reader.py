@@ -14,6 +14,12 @@ from primer.data.wording import did_you_mean
 from primer.errors import DataError
 
 PARQUET = (".parquet", ".pq")
+MAX_NAME = 255  # what file systems take
+OTHERS = {  # first bytes of what is no text
+    b"PAR1": "a Parquet file; name it .parquet",
+    b"\x1f\x8b": "compressed by gzip; name it .csv.gz",
+    b"PK\x03\x04": "a zip archive, as spreadsheets are; save it as CSV",
+}
 TEXT = {".csv": None, ".csv.gz": None, ".tsv": "\t", ".tsv.gz": "\t"}  # the delimiter, None: look
 
 
@@ -30,10 +36,18 @@ def read_sheet(path: Path, *, target: str, drop: Sequence[str]) -> tuple[Sheet, 
     >>> sheet.frame.shape, len(content)
     ((2, 2), 25)
     """
+    try:
+        path = path.expanduser()
+        content = _content(path)
+    except (OSError, EOFError, zlib.error, RuntimeError) as error:  # RuntimeError: ~nobody
+        reason = getattr(error, "strerror", None) or error  # without the path once more
+        raise DataError(f"data.path={path.name[:MAX_NAME]}: can't be read: {reason}") from None
     file, lower = path.name, path.name.lower()
-    content = _content(path)
     if lower.endswith(PARQUET):
         return read_parquet(file, content, target=target, drop=drop), content
+    for mark, kind in OTHERS.items():
+        if content.startswith(mark):
+            raise DataError(f"{file}: is {kind}")
     delimiter = next(mark for extension, mark in TEXT.items() if lower.endswith(extension))
     return read_csv(file, content, target=target, drop=drop, delimiter=delimiter), content
 
@@ -42,17 +56,15 @@ def _content(path: Path) -> bytes:
     if not path.exists():
         raise DataError(_not_found(path))
     if not path.is_file():
-        raise DataError(f"{path.name}: {path} is a folder, not a file; give the path of one table")
+        kind = "a folder" if path.is_dir() else "a pipe or a device"
+        raise DataError(f"{path.name}: {path} is {kind}, not a file; give the path of one table")
     if not path.name.lower().endswith((*TEXT, *PARQUET)):
         raise DataError(
             f"{path.name}: not a kind of table that can be read; expected {', '.join((*TEXT, *PARQUET))}"
         )
-    try:
-        content = path.read_bytes()
-        if path.name.lower().endswith(".gz"):
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name}: can't be read: {error}") from None
+    content = path.read_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = gzip.decompress(content)
     if not content.strip(b"\xef\xbb\xbf \t\r\n"):  # a byte order mark alone is empty too
         raise DataError(f"{path.name}: is empty")
     return content

@@ -9,6 +9,7 @@ from primer.data.columns import feature
 from primer.data.dataset import Dataset, content_digest
 from primer.data.preprocess import RawTable, prepare
 from primer.data.reader import read_sheet
+from primer.data.remarks import remarks
 from primer.data.target import read_target
 from primer.errors import DataError
 
@@ -31,6 +32,7 @@ def table(
 
     Numbers and booleans are features as they are, text is one-hot encoded; cells may be missing in features,
     not in the target. `task` is "regression", "classification" or "auto" (see `read_target`).
+    What that may surprise with is told in the `notes` of what is returned.
     Raises DataError for the file, ConfigError for an argument; each says which and what to do.
 
     >>> from tempfile import TemporaryDirectory
@@ -41,7 +43,7 @@ def table(
     ...           stratify=True, standardize=True, seed=0)
     Dataset(houses: regression, 2 features -> 1 outputs, 2 train / 1 val / 1 test rows)
     """
-    raw = _read(Path(path).expanduser(), target, task, drop)
+    raw = _read(Path(path), target, task, drop)
     return prepare(
         raw,
         val_fraction=val_fraction,
@@ -60,13 +62,15 @@ def _read(file: Path, target: str, task: str, drop: Sequence[str]) -> RawTable:
 
     learned = read_target(sheet, target, task)
     features = [str(name) for name in sheet.frame if name != target]
+    frame = pd.DataFrame({name: feature(sheet, name) for name in features})
     return RawTable(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
         task=learned.task,
-        frame=pd.DataFrame({name: feature(sheet, name) for name in features}),
+        frame=frame,
         target=target,
         y=learned.y,
         classes=learned.classes,
         digest=content_digest(content, features, target),
+        notes=remarks(sheet, frame, target, learned.classes),
     )

@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -120,6 +120,14 @@ class Unwritten(Journal):
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def warn_once(journal: Journal, messages: Iterable[str]) -> None:
+    """Write each message as a warning that isn't there yet: a run that goes on meets with the same again."""
+    there = {record["message"] for record in read(journal.folder) if record["kind"] == "warning"}
+    for message in messages:
+        if message not in there:
+            journal.write("warning", message=message)
 
 
 def sync(folder: Path) -> None:
