@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps", "devices", "configs")
+CAMPAIGNS = ("resume", "checkpoints", "outages", "endings", "sweeps", "devices", "configs", "tables")
 
 
 def main() -> int:
