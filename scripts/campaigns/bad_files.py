@@ -8,11 +8,11 @@ import itertools
 from collections.abc import Iterator
 
 import pandas as pd
-from campaigns.bad_tables import NUM_ROWS, Case, base, text
+from campaigns.bad_tables import A_BIT, NUM_ROWS, Case, base, text
 
 
-def files() -> Iterator[Case]:
-    """What is no table, or another kind of one than its name says."""
+def parquets() -> Iterator[Case]:
+    """Parquet files, whole, cut and with a bit that is wrong."""
     columns = base() | {
         "flag": [row % 3 == 0 for row in range(NUM_ROWS)],
         "many": [2**53 + 1, 7] * (NUM_ROWS // 2),
@@ -20,7 +20,7 @@ def files() -> Iterator[Case]:
     columns |= {"gaps": [None, *(float(row % 5) for row in range(1, NUM_ROWS))]}
     frame = pd.DataFrame(columns).reindex(columns=[*(name for name in columns if name != "y"), "y"])
     frame.to_parquet(buffer := io.BytesIO())
-    packed, plain = buffer.getvalue(), text(base()).encode()
+    packed = buffer.getvalue()
     right = {
         name: [float("nan") if cell is None else cell for cell in cells] for name, cells in columns.items()
     }
@@ -31,7 +31,13 @@ def files() -> Iterator[Case]:
         yield Case(f"parquet cut at {part}/40", packed[: len(packed) * part // 40], suffix=".parquet")
     for place in range(4, len(packed), 40):
         spoilt = packed[:place] + bytes([packed[place] ^ 16]) + packed[place + 1 :]
-        yield Case(f"a bit of parquet at {place}", spoilt, {}, suffix=".parquet")
+        yield Case(f"a bit of parquet at {place}", spoilt, right, A_BIT, suffix=".parquet")
+
+
+def others() -> Iterator[Case]:
+    """What is no table, or another kind of one than its name says."""
+    pd.DataFrame(base()).to_parquet(buffer := io.BytesIO())
+    packed, plain = buffer.getvalue(), text(base()).encode()
     junk = [
         b"",
         b"\xef\xbb\xbf",

@@ -43,6 +43,7 @@ HEADERS = (
     *(("Size", "size", "y"), ("日本", "a.b[0]", "y"), ('"a"\nb', "c;,|\td", "y"), ("1", "2", "y")),
     *(("Y", "_y", "y"), ("size__a", "size", "y"), ("True", "NA", "y"), ("Unnamed: 0", "a'b", "y")),
 )
+A_BIT = "a bit"  # said of a spoilt file, of which nothing is known but that it must not raise
 NAMES = ("k" * 99_999, "a\nb\nc", "'", '"]', "\x1b[31m")  # that a message can't repeat as they are
 
 

@@ -42,6 +42,7 @@ def test_numbers(cells: list[object], expected: list[object]) -> None:
         ["may", "june"],
         ["4 doors", "2 doors"],
         ["$", "$$"],
+        ["Marble 2000", "Junior 1990", "Decor 1234"],
         ["12:00 to 13:00", "13:00 to 14:00"],
     ],
 )
@@ -105,7 +106,7 @@ def test_limits_from_below() -> None:
     assert read([3.4e38, -3.4e38]).dtype == np.float64
 
 
-@pytest.mark.parametrize("name", ["k" * 5000, "a\nb", "\x1b[31m"])
+@pytest.mark.parametrize("name", ["k" * 5000, "a\nb", "\x1b[31m", "it's", 'a"]'])
 def test_a_name_that_no_line_can_repeat_is_left_out_of_the_advice(name: str) -> None:
     with pytest.raises(DataError) as caught:
         feature(Sheet("t.csv", pd.DataFrame({name: [None, None]}), lines=None), name)

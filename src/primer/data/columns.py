@@ -22,7 +22,10 @@ MAX_NAME = 100  # chosen: a longer name isn't repeated in a message
 LARGEST = float(np.finfo(np.float32).max)  # x is float32
 LEADING_ZEROS = r"\s*0\d+\s*"  # 007: digits that name something
 NO_DIGIT = r"[\s,'’_%$€£¥]"  # what people and spreadsheets write into a number
-MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
 TIME = r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?: ?[ap]m)?"
 DATE = (
     rf"(?i)\s*(?:{TIME}|\d{{4}}-(?:0[1-9]|1[0-2])"  # a time of the day, a month
@@ -140,5 +143,5 @@ def leave_out(name: str) -> str:
     """
     is_word = name.isascii() and name.isidentifier()
     override = f"data.drop=[{name}]" if is_word else f"'data.drop=[\"{name}\"]'"
-    is_told = name.isprintable() and len(name) <= MAX_NAME
+    is_told = name.isprintable() and len(name) <= MAX_NAME and not {*name} & {*"\"'\\"}
     return f"leave the column out with {override if is_told else 'data.drop'}"
