@@ -40,7 +40,8 @@ def jobs_of(folder: Path) -> list[Path]:
 
 
 def _is_plain(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
+    """No link, and no pipe, which would hold up who reads it."""
+    return (path.is_file() or path.is_dir()) and not path.is_symlink()
 
 
 def find_folder(run: str) -> Path:
