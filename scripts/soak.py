@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -27,7 +28,7 @@ from primer.folder import is_sweep
 
 NUM_AT_ONCE = 2
 TELL_EVERY_S = 60.0
-LONGEST_S = 240.0  # of a command: then it hangs
+LONGEST_S = 600.0  # of a command: then it hangs
 ORPHANS_WITHIN_S = 60.0  # of a worker whose controller was killed
 SHORT_S = 4.0  # what takes no longer has trained nothing
 NUM_ROUNDS = 3  # of resuming in the end: one is enough
@@ -169,7 +170,7 @@ def _command_line(pid: int) -> str:
     return "gone by now"
 
 
-def soak(root: Path, seed: int, minutes: float) -> bool:
+def soak(root: Path, seed: int, minutes: float, *, is_kept: bool) -> bool:
     """Whether nothing was lost; the figures are printed."""
     with House(root).open() as house:
         told = Soak(house, seed)
@@ -183,7 +184,7 @@ def soak(root: Path, seed: int, minutes: float) -> bool:
         wrong = [*told.wrong, *verdict.faults]
         print("".join(f"WRONG {each}\n" for each in wrong), end="")
         print(f"soak: {minutes:g} min with seed {seed}, {len(wrong)} wrong", flush=True)
-        house.is_kept = bool(wrong)
+        house.is_kept = is_kept or bool(wrong)
         return not wrong
 
 
@@ -199,7 +200,12 @@ def main() -> int:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     place = options.keep or Path(tempfile.mkdtemp(prefix="soak-"))
     place.mkdir(parents=True, exist_ok=True)
-    return int(not soak(place.resolve(), options.seed, options.minutes))
+    is_sound = soak(place.resolve(), options.seed, options.minutes, is_kept=options.keep is not None)
+    if is_sound and not options.keep:
+        shutil.rmtree(place)
+    else:
+        print(f"kept: {place}")
+    return int(not is_sound)
 
 
 if __name__ == "__main__":
