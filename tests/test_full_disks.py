@@ -14,10 +14,11 @@ from runs import primer, run_folders
 from shipping import FULL, TRAINING, check_whole, started
 
 from primer.config import compose
-from primer.ending import ending_of
+from primer.ending import Ending, ending_of
 from primer.folder import write_header
 from primer.leaving import write_end
 from primer.tracking.journal import last_attempt, read
+from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.store import Store
 from primer.training.checkpoint import Checkpoints
 
@@ -55,7 +56,8 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(
         write_header(folder, config)
         fill(disk, but=left)
         command = [sys.executable, "-m", "primer.worker", str(folder / "config.yaml")]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        with (folder / "worker.log").open("ab") as log:  # which has no room either
+            done = subprocess.run(command, stdout=log, stderr=log, check=False)
         ending = ending_of(done.returncode, last_attempt(read(folder)))
         assert (ending.status, ending.exit_code) == ("FAILED", 1)
         assert ending.error is not None
@@ -65,6 +67,22 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(
         assert Checkpoints(folder / "checkpoints").newest_whole()[0] is not None
         write_end(folder, ending, 1.0)
         assert read(folder)[-1]["kind"] == "end"
+
+
+def test_a_full_disk_of_the_run_is_no_trouble_with_the_store(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        folder = disk / "run"
+        folder.mkdir()
+        write_header(folder, compose(["data=iris", f"tracking.uri={uri}"]))
+        write_end(folder, Ending("KILLED", 137, "its process or its machine died"), 0.0)
+        fill(disk, but=0)
+        assert Shipment(folder, uri).advance()
+        assert id_of(folder) is None
+        (disk / "fill").unlink()
+        again = Shipment(folder, uri)
+        assert not again.advance()
+        assert id_of(folder) == again.run_id is not None
 
 
 def test_a_full_disk_of_the_database_stops_training(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ def main_together(
         except Stopped as error:
             return error.exit_code
         except BaseException:
-            sys.stderr.write(traceback.format_exc())
+            _log(redacted_text(traceback.format_exc()))
             return os.EX_SOFTWARE
     return 0
 
@@ -144,8 +144,7 @@ def _ended_by(error: BaseException, journal: Journal, vigil: Vigil | None = None
         vigil.stopped(code)
         return code
     trace = redacted_text(traceback.format_exc())
-    sys.stderr.write(trace)
-    sys.stderr.flush()  # before another rank, which is told now, ends this one
+    _log(trace)  # before another rank, which is told now, ends this one
     cause = vigil.ended_by(error) if vigil else None
     kind, words = ("RunError", cause) if cause else (type(error).__name__, str(error))
     try:
@@ -155,6 +154,13 @@ def _ended_by(error: BaseException, journal: Journal, vigil: Vigil | None = None
     if isinstance(error, UsageError):
         return error.exit_code
     return 130 if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _log(text: str) -> None:
+    """Write to the log, which may be on the full disk that the text is about."""
+    with suppress(OSError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def work(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,8 @@ class Shipment:
             self._follower = Follower(self.folder, offset=int(shipped))
             self._waiting = list(self._follower.new())
             self.has_arrived = not self._waiting and (last_record(self.folder) or {})["kind"] == "end"
-        (self.folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
+        with suppress(OSError):  # of the folder's disk, not the store's: the next shipment writes it again
+            (self.folder / RECEIPT).write_text(json.dumps({"run_id": run_id}))
         self.run_id = run_id
 
     def _sweep_tags(self, header: Record) -> dict[str, str]:
