@@ -43,7 +43,7 @@ class Soak:
         self._commands: list[Command] = []
         self._begun_at, self._told_at = time.monotonic(), time.monotonic()
         self._number = 0
-        self._typical_s: dict[str, float] = {}  # of a command of a kind, the last that ended well
+        self._typical_s: dict[str, float] = {}  # of the last train, and train -m, that ended well
         self.actions, self.ends = Counter[str](), Counter[str]()
         self.wrong: list[str] = []
 
@@ -102,7 +102,8 @@ class Soak:
         self._number += 1
         draw = random.Random(f"{self._seed} {self._number}")
         words, fault = drawn(self._house, draw), Fault.drawn(draw)
-        typical_s = self._typical_s.get("train -m" if "-m" in words else words[0], SHORT_S)
+        is_long, kind = words[0] in ("train", "resume"), "train -m" if "-m" in words else "train"
+        typical_s = self._typical_s[kind] if is_long else SHORT_S
         store = {} if words[0] in ("train", "resume", "sync") else self._store(draw)
         command = self._house.begin(
             self._number, *words, variables=store | fault.variables(typical_s), max_blocks=fault.max_blocks

@@ -76,6 +76,11 @@ def another(house: House) -> None:
     (folder / "curves.parquet").write_bytes((run_folders(house.disk)[0] / "curves.parquet").read_bytes())
 
 
+def torn(house: House) -> None:
+    (path,) = house.disk.rglob("curves.parquet")
+    path.write_bytes(path.read_bytes()[:-9])
+
+
 ONE = "WHERE key = 'train/loss' AND step = 4"
 PLANTED = {
     "points lost in MLflow": in_database(f"DELETE FROM metrics {ONE}"),
@@ -94,6 +99,7 @@ PLANTED = {
     "curves.parquet is not as the journal": in_journal(
         lambda records: [r for r in records if "steps" not in r]
     ),
+    "curves.parquet can't be read": torn,
     "has no twin": another,
 }
 

@@ -26,7 +26,7 @@ KILLS = {
 # of everybody, while they last; and of one command, from its beginning on
 OF_ALL = {"server hangs": 2, "server killed": 2, "disk full": 3}
 OF_ONE = {"files limited": 2, "clock jumps": 4}
-WEIGHTS = {"none": 8, **KILLS, **OF_ALL, **OF_ONE}
+WEIGHTS = {"none": 5, **KILLS, **OF_ALL, **OF_ONE}
 ALL = tuple(kind for kind in WEIGHTS if kind != "none")
 
 
@@ -42,7 +42,7 @@ class Fault(NamedTuple):
     def drawn(cls, draw: random.Random) -> Fault:
         """A fault, or none."""
         kind = draw.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
-        return cls(kind, draw.uniform(0, 1.1), draw.uniform(0.5, 9), draw.random())
+        return cls(kind, draw.uniform(0.1, 1.0), draw.uniform(0.5, 9), draw.random())
 
     @property
     def max_blocks(self) -> int | None:

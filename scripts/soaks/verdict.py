@@ -112,10 +112,14 @@ class Verdict:
         steps = Counter((key, step) for key, step, _, _ in points.elements())
         if steps and max(steps.values()) > 1:
             yield f"{sum(n > 1 for n in steps.values())} points doubled: {steps.most_common(NUM_TOLD)}"
-        table = pd.read_parquet(folder / "curves.parquet")
-        times = table["time"].astype("datetime64[ms, UTC]").astype("int64")
-        if Counter(zip(table["key"], table["step"], times, table["value"], strict=True)) != points:
-            yield "curves.parquet is not as the journal"
+        try:
+            table = pd.read_parquet(folder / "curves.parquet")
+        except (OSError, ValueError) as error:
+            yield f"curves.parquet can't be read: {error}"
+        else:
+            times = table["time"].astype("datetime64[ms, UTC]").astype("int64")
+            if Counter(zip(table["key"], table["step"], times, table["value"], strict=True)) != points:
+                yield "curves.parquet is not as the journal"
         if twin is None:
             yield "has no twin"
         else:
