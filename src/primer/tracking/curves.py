@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.files import write_atomically
 from primer.tracking.journal import Record
 
 if TYPE_CHECKING:
@@ -69,7 +71,8 @@ def _write_table(records: list[Record], path: Path) -> None:
             columns["value"] += record["values"]
     types = [pa.string(), pa.int64(), pa.timestamp("ms", tz="UTC"), pa.float64()]
     arrays = [pa.array(values, kind) for values, kind in zip(columns.values(), types, strict=True)]
-    pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), path)
+    pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), content := io.BytesIO())
+    _replace(path, content)
 
 
 def _draw(losses: dict[str, Curve], path: Path) -> None:
@@ -81,7 +84,14 @@ def _draw(losses: dict[str, Curve], path: Path) -> None:
         is_noisy = key == "train/loss" and len(steps) > 50
         axes.plot(steps, values, label=key, linewidth=0.8 if is_noisy else 1.8, zorder=1 if is_noisy else 2)
     _dress(axes, losses)
-    figure.savefig(path, dpi=120)
+    figure.savefig(content := io.BytesIO(), format="png", dpi=120)
+    _replace(path, content)
+
+
+def _replace(path: Path, content: io.BytesIO) -> None:
+    """Where there is no room for it, nothing is there: no part of it, and none of an earlier attempt."""
+    path.unlink(missing_ok=True)
+    write_atomically(path, content.getvalue())
 
 
 def _dress(axes: Axes, losses: dict[str, Curve]) -> None:
