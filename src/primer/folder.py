@@ -18,7 +18,7 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
-from primer.files import ROOT, SWEEP_FILE, check_plain, write_atomically
+from primer.files import KEY, ROOT, SWEEP_FILE, check_plain, write_atomically
 from primer.redact import redacted, redacted_text
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
@@ -58,11 +58,14 @@ def create_folder(name: str, root: Path | None = None) -> Path:
 def discard(folder: Path) -> None:
     """Remove a run's folder, and the folders around it that only held this one."""
     shutil.rmtree(folder)
-    for parent in folder.parents[:2]:
-        try:
-            parent.rmdir()
-        except OSError:  # others are in it
-            return
+    day, root = folder.parents[:2]
+    try:
+        day.rmdir()
+        if [path.name for path in root.iterdir()] == [KEY]:  # no run is left that it marked
+            (root / KEY).unlink()
+        root.rmdir()
+    except OSError:  # others are in it
+        return
 
 
 def write_header(

@@ -13,9 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from primer.files import ROOT
+from primer.files import KEY, ROOT
 
-KEY, NUM_BYTES = ".key", 32  # in `outputs`; nobody else's to read
+NUM_BYTES = 32
 
 
 def mark_of(run_id: str, uri: str | None) -> str | None:
