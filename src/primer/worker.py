@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from primer.config import build
 from primer.config.check import check_task
+from primer.config.targets import import_from_here
 from primer.config.trust import check_objects
 from primer.errors import CantFuse, DataError, JournalError, Stopped, UsageError
 from primer.ranks import PARENT, SECRETS, rank_of_worker
@@ -50,7 +51,7 @@ def main(
     Stops when its controller is gone, which `is_orphaned` says.
     """
     folder = config_path.parent
-    _import_from_here()
+    import_from_here()
     keep_secret((secrets or {}).values())
     if not is_foreground:
         _clean_streams()
@@ -82,7 +83,7 @@ def main_together(
     trained as one, nothing of them was begun, and the first one's journal says why; 70: training raised, and
     each alone may meet with something else.
     """
-    _import_from_here()
+    import_from_here()
     keep_secret(secret for known in secrets for secret in known.values())
     _clean_streams()
     with ExitStack() as closing:
@@ -106,11 +107,6 @@ def _clean_streams() -> None:
     """What is printed from here on has no secret in it: `worker.log` may be read while the run goes on."""
     if not isinstance(sys.stdout, CleanStream):
         sys.stdout, sys.stderr = CleanStream(sys.stdout), CleanStream(sys.stderr)
-
-
-def _import_from_here() -> None:
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own parts; last, so that none hides a library
 
 
 def _work_together(places: Sequence[tuple[Path, Journal, dict[str, Any]]], stop: StopSignal) -> None:

@@ -43,7 +43,7 @@ def compare(
         sweep = sweep_called(sweep or "last")
     found = asked_runs([str(run) for run in runs], sweep=sweep, where=where, experiment=experiment)
     named = [("--sweep", sweep), ("--filter", where), ("--experiment", experiment), ("--metric", metric)]
-    named += [("--by", ",".join(by)), ("--baseline", baseline), *(("--allow", kind) for kind in allow)]
+    named += [("--by", ",".join(by)), ("--baseline", baseline)]
     asked = " ".join(
         [
             "primer compare",

@@ -163,7 +163,8 @@ def compare_runs(
     keys = differing(kept)
     chosen = metric or _metric_of(kept)
     _check_metric(chosen, kept)
-    notes += fair.check(kept, chosen, allow) + [f"other code: {line}" for line in fair.code_differences(kept)]
+    problems = fair.check(kept, chosen, allow)
+    notes += [*problems.values(), *(f"other code: {line}" for line in fair.code_differences(kept))]
     groups = groups_of(kept, tuple(by) or keys, chosen)
     rest = [key for key in keys if by and key not in by]
     if rest:
@@ -188,7 +189,7 @@ def compare_runs(
         differing=tuple(keys),
         notes=tuple(notes),
         runs=tuple(kept),
-        asked=asked,
+        asked=" ".join([asked, *(f"--allow {kind}" for kind in problems)]),
         baseline=baseline,
     )
 

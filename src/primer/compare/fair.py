@@ -15,8 +15,8 @@ SPLIT = ("data.seed", "data.val_fraction", "data.test_fraction", "data.stratify"
 UNIT = "data.standardize"  # what a loss is in
 
 
-def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> list[str]:
-    """What is wrong with a comparison, as lines; raises UsageError for what is not allowed.
+def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> dict[str, str]:
+    """What is wrong with a comparison, a line for each kind; raises UsageError for what is not allowed.
 
     `allow` holds "data" (trained on other data), "metric" (the metric is another quantity), "unfinished"
     (some runs are not finished: they are left out).
@@ -34,7 +34,7 @@ def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> list
         if kind not in allow:
             remedy = "leaves these out" if kind == "unfinished" else "compares them all the same"
             raise UsageError(f"can't be compared: {line}; --allow {kind} {remedy}")
-    return list(problems.values())
+    return problems
 
 
 def _data(runs: Sequence[TrackedRun]) -> str | None:

@@ -63,8 +63,8 @@ def _parse(text: str) -> Override:
     if override.is_sweep_override():
         key = override.key_or_group
         raise ConfigError(
-            f"{shown(text)}: several values, but this is one run; expected one "
-            f"(a list is {key}=[...], a comma in text is {key}='\"a,b\"')"
+            f"{shown(text)}: several values, but this is one run; expected one, or primer train -m for a "
+            f"run of each (a list is {key}=[...], a comma in text is {key}='\"a,b\"')"
         )
     if re.match(r"hydra\b", override.key_or_group):
         raise ConfigError(f"{shown(text)}: a setting of Hydra's own, which a single run does not read")

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from primer.config.wording import did_you_mean
 from primer.errors import ConfigError
+
+
+def import_from_here() -> None:
+    """Let the parts in the working directory be found; last, so that none hides a library."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
 
 
 def locate(path: str, group: str) -> Callable[..., Any]:

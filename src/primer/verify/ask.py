@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.config.targets import import_from_here
 from primer.errors import ConfigError, first_line
 from primer.verify.findings import Finding, Verdict, Verification, failed
 
@@ -35,8 +35,7 @@ def verify(
     >>> verify("activation=custom_relu", against="relu", fast=True).verdict  # doctest: +SKIP
     <Verdict.PASS: 'PASS'>
     """
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # the user's own parts
+    import_from_here()
     if isinstance(part, str) and part.startswith("net="):
         from primer.verify.net import verify_net
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from primer.config.targets import import_from_here
 from primer.errors import UsageError
 from primer.verify.ask import undisturbed
 from primer.verify.subject import Call, Subject
@@ -29,6 +30,7 @@ def draw_part(
     """Draw what `primer.verify` would be asked; raises UsageError where it is no function of one number."""
     if isinstance(part, str) and part.startswith("net="):
         raise UsageError(f"--picture: {part} is no function of one number, so it has no curve")
+    import_from_here()
     with undisturbed():
         draw(subject_from(part, overrides, against, config_dir), path)
 
