@@ -235,6 +235,8 @@ def test_flat_holds_switches_and_scalars_short_and_whole() -> None:
         (["data=table", "data.path=/my/houses.csv", "data.target='y'"], "table path=houses.csv target=y s0"),
         (["tracking=off", "experiment=primer/manual"], "primer/manual s0"),
         (["data=iris", "max_epochs=5", "activation=gelu"], "gelu iris max_epochs=5 s0"),
+        (["batch_size=5", "data=iris", "optimizer.lr=0.1"], "lr=0.1 iris batch_size=5 s0"),
+        (["optimizer.lr=0.0012345678", "net.hidden_dim=123456789"], "lr=0.001235 hidden_dim=123456789 s0"),
         (["name=mine", "seed=3"], "mine"),
     ],
 )  # fmt: skip

@@ -73,6 +73,7 @@ PLANTED = [  # text, the secret in it, what is left
     ('secret = """hun\nter2"""', "ter2", f'secret = """{REDACTED}"""'),
     ('if password == "hunter2":', "hunter2", f'if password == "{REDACTED}":'),
     ('password = "hunter2', "hunter2", f'password = "{REDACTED}'),
+    ("""sh('password=") hunter2"')""", "hunter2", f"""sh('password="{REDACTED}"')"""),
     ("DB_PASSWORD=hunter2", "hunter2", f"DB_PASSWORD={REDACTED}"),
     ("-export HF_TOKEN=hunter2\n+x", "hunter2", f"-export HF_TOKEN={REDACTED}\n+x"),
     ('["A=b", "DB_PASSWORD=hunter2"]', "hunter2", f'["A=b", "DB_PASSWORD={REDACTED}"]'),
@@ -136,11 +137,12 @@ def test_plain_text_stays(text: str) -> None:
 def test_values_of_secret_variables_go_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "open-sesame")
     monkeypatch.setenv("OTHER_PASSWORD", "open-sesame-now")
+    monkeypatch.setenv("LONG_PASSWORD", "an-open-sesame")
     monkeypatch.setenv("SHORT_PASSWORD", "no")
     monkeypatch.setenv("ODD_PASSWORD", "redacted")
     monkeypatch.setenv("NUM_TOKENS", "a-plain-value")
-    text = "no open-sesame, no open-sesame-now, no a-plain-value [redacted]"
-    assert redacted_text(text) == "no [redacted], no [redacted], no a-plain-value [redacted]"
+    text = "no open-sesame, no open-sesame-now, no an-open-sesame, no a-plain-value [redacted]"
+    assert redacted_text(text) == "no [redacted], no [redacted], no [redacted], no a-plain-value [redacted]"
     monkeypatch.delenv("SOME_API_KEY")
     assert redacted_text("open-sesame") == "open-sesame"
 

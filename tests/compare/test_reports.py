@@ -62,7 +62,11 @@ def test_it_says_what_was_found_and_shows_names_as_they_are(page: Any, compariso
     assert "1 of 7 runs is not finished" in page.locator(".note").first.inner_text()
     assert page.locator("#settings tr").count() == 3
     assert page.locator("#runs").text_content().count(HOSTILE) == 6
-    assert page.locator("#repeat").inner_text().startswith("primer compare --allow unfinished --html report.html")
+    assert (
+        page.locator("#repeat")
+        .inner_text()
+        .startswith("primer compare --allow unfinished --html report.html")
+    )
 
 
 MODELS = "[...Bokeh.documents[0]._all_models.values()]"

@@ -119,6 +119,31 @@ def test_always_the_same_difference_is_no_certainty_in_a_few_runs() -> None:
     assert judge(group("relu", [0.5] * 8), group("tanh", [0.75] * 8, range(20, 28))).kind == DIFFERS
 
 
+SENTENCES = {  # by what tanh is worse, whether of the same seeds: what is said
+    (9.0, True): "relu is better than tanh by 9.01 best/val/loss (98.33% interval 8.87 to 9.14; {how})",
+    (-9.0, True): "tanh is better than relu by 8.99 best/val/loss (98.33% interval 8.86 to 9.13; {how})",
+    (
+        0.05,
+        True,
+    ): "no difference seen between relu and tanh with {how}: +0.056 best/val/loss (98.33% interval "
+    "-0.0775 to +0.189); about n=22 would be needed to see 0.056",
+    (
+        0.01,
+        False,
+    ): "no difference seen between relu and tanh with {how}: +0.016 best/val/loss (98.33% interval "
+    "-0.234 to +0.266); about n=1163 would be needed to see 0.016",
+}
+
+
+@pytest.mark.parametrize(("worse", "is_paired"), SENTENCES)
+def test_a_verdict_in_a_sentence(worse: float, is_paired: bool) -> None:
+    noise, seeds = (0.0, 0.1, -0.1, 0.05, -0.02), range(5) if is_paired else range(9, 14)
+    scores, others = [1 + value for value in noise], [1 + worse + 2 * value for value in noise]
+    said = judge(group("relu", scores), group("tanh", others, seeds), 3).sentence()
+    how = "5 pairs, each of one seed" if is_paired else "n=5 and 5"
+    assert said == SENTENCES[worse, is_paired].format(how=how)
+
+
 def test_some_seeds_without_a_partner() -> None:
     first = group("relu", range(10))
     assert judge(first, group("tanh", [1.0, 3, 2, 5, 4, 6, 7, 8.5, 11], range(1, 10))).n == (9, 9)

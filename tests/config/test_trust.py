@@ -230,3 +230,21 @@ def test_anything_but_plain_data_is_refused_in_one_line(text: str) -> None:
     assert str(caught.value).startswith("config")
     assert len(str(caught.value)) < 200
     assert str(caught.value).isprintable()
+
+
+REFUSED = {
+    "a: &x 1": "line 1: expected plain YAML: anchors and aliases are not read",
+    "b: 1\na: !mine 1": "line 2: expected plain YAML: !mine is no plain value",
+    "a: 1\na: 2": "line 1: expected plain YAML: a key is there twice",
+    "1: 2": "line 1: expected plain YAML: a key is no text",
+    "a: " + "9" * 101: "line 1: expected plain YAML: a number of 101 characters",
+    "a: " + "[" * 20 + "]" * 20: "line 1: expected plain YAML: nested deeper than 20 levels",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_refusal_says_where_and_of_what(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_untrusted(text)
+    assert str(caught.value) == f"config, {REFUSED[text]}"
+    assert load_untrusted("a: " + "9" * 100)["a"] == 10**100 - 1

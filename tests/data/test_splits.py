@@ -46,6 +46,14 @@ def test_a_function_of_the_seed() -> None:
     assert val(0) == val(0) != val(1)
 
 
+def test_the_split_of_old_runs_stays() -> None:
+    """A resumed run trains on the rows that it began with: equals keep their order."""
+    labels = np.arange(90) * 7 % 30
+    rows = split_rows(90, val_fraction=0.2, test_fraction=0.1, seed=3, labels=labels)
+    assert rows.val.tolist() == [2, 6, 7, 16, 23, 25, 38, 41, 42, 45, 49, 57, 58, 63, 70, 80, 84, 89]
+    assert rows.test.tolist() == [18, 30, 31, 35, 39, 56, 73, 74, 82]
+
+
 def test_no_test_split_when_not_asked() -> None:
     assert split_sizes(10, val_fraction=0.2, test_fraction=0) == (8, 2, 0)
 

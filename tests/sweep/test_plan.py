@@ -74,6 +74,7 @@ def test_a_definition_is_what_is_computed(tmp_path: Path, change: str, is_same: 
         )
 
     assert (made() == made(change)) == is_same
+    assert len(made()) == 16
 
 
 def test_identity_is_of_the_whole_config() -> None:

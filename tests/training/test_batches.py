@@ -89,3 +89,17 @@ def test_evaluation_cuts_a_large_split_into_parts_of_one_batch() -> None:
     assert len(Whole(split_of(10_000))) == 3
     assert [num_rows for _, _, num_rows in parts] == [10_000] * 3
     assert torch.cat([x for x, _, _ in parts]).flatten().tolist() == list(range(10_000))
+    assert [(len(x), num_rows) for x, _, num_rows in Whole(split_of(10_000), can_be_cut=False)] == [
+        (10_000,) * 2
+    ]
+
+
+@pytest.mark.parametrize(
+    ("max_epochs", "max_steps", "num_steps"), [(3, None, 12), (3, 5, 5), (3, 50, 12), (None, 7, 7)]
+)
+def test_a_run_ends_at_the_first_of_its_limits(
+    max_epochs: int | None, max_steps: int | None, num_steps: int
+) -> None:
+    limits = {"max_epochs": max_epochs, "max_steps": max_steps}
+    found = Timetable.of(100, batch_size=32, **limits, val_every_n_steps=3)
+    assert found == Timetable(num_rows=100, batch_size=32, num_steps=num_steps, val_every_n_steps=3)

@@ -30,6 +30,13 @@ def test_a_right_one_passes_and_leaves_its_report_and_picture(tmp_path: Path) ->
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_part_of_the_users_own_is_drawn(tmp_path: Path) -> None:
+    shutil.copy(HERE / "own_functions.py", tmp_path)
+    done = primer("verify", "own_functions.Right", "--fast", "--picture", "a.png", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_wrong_one_of_the_users_own_fails_and_says_what_to_do(tmp_path: Path) -> None:
     shutil.copy(HERE / "own_functions.py", tmp_path)
     done = primer("verify", "own_functions.Wrong", "--fast", "--against", "relu", cwd=tmp_path)
