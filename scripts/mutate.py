@@ -1,7 +1,7 @@
 """Plant small faults, one at a time, in the modules that matter most, and count those that the tests catch.
 
 Each is planted in src itself, since tests start processes of their own, and taken out again. What is heavy is
-imported once: the tests of each fault run in a fork. A hang counts as caught.
+imported once: the tests of each fault run in a fork. A hang counts as caught, so pause no run of this.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def caught_by(area: Area) -> str | None:
             if code == 4 or (code == 5 and arguments.startswith("tests")):  # a module may have no examples
                 sys.exit(f"pytest {arguments}: no such tests\n{said}")
             if code not in (0, 5):
-                failed = re.search(r"^(?:FAILED|ERROR) (\S+)", said, re.MULTILINE)
+                failed = re.search(r"^(?:FAILED|ERROR) (.{1,200})", said, re.MULTILINE)
                 return failed[1] if failed else f"{arguments}: exit code {code}: {said[-2000:]}"
     return None
 
