@@ -72,6 +72,27 @@ def test_a_pipe_holds_nobody_up(folder: Path) -> None:
     assert settle([folder]) == []
 
 
+def test_a_run_that_goes_on_is_told_as_that(folder: Path, tmp_path: Path) -> None:
+    """What it writes comes and goes, so it is looked at once nobody writes."""
+    with held(folder):
+        (folder / ".curves.parquet.1").symlink_to(tmp_path / "gone")
+        with pytest.raises(UsageError, match="is still running"), held(folder):
+            pass
+
+
+def test_doctor_tells_of_one_and_leaves_nothing(folder: Path) -> None:
+    header = first_record(folder)
+    assert header
+    (folder / "journal").unlink()
+    (folder.parents[1] / ".key").unlink()
+    with Journal(folder) as journal:
+        journal.write(header.pop("kind"), **header | {"uri": "http://evil.example"})
+    (found,) = [finding for finding in primer.doctor() if finding.name == "journals"]
+    assert not found.is_healthy
+    assert "was not begun here, and names the store http://evil.example" in found.text
+    assert not (folder.parents[1] / ".key").exists()
+
+
 def test_checkpoints_may_be_on_another_disk(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (folder / "checkpoints").symlink_to(tmp_path / "disk")

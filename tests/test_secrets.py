@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from primer.config import compose
 from primer.config.changes import changes_of, with_secrets
 from primer.errors import ConfigError
 from primer.redact import redacted
+from primer.tracking.facts import git_patch
 
 NET = """
 import torch
@@ -48,6 +50,35 @@ def test_a_secret_is_used_and_kept_nowhere(tmp_path: Path) -> None:
     config = (run_folders(tmp_path)[0] / "config.yaml").read_text()
     assert "api_key: '[redacted]'" in config
     assert "num_tokens: 7" in config
+
+
+SETTINGS = {
+    "conf/db.yaml": "port: 5432\ndb_password: hunter2\ncredentials:\n  user: me2\n  - hunter2\nseed: 7\n",
+    "setup.ini": "[db]\npassword = hunter2\nretries = 7\n",
+    ".env": "export API_KEY=hunter2\nSEED=7\n",
+    "app.toml": "token = hunter2\nnum_tokens = 7\n",
+    "app.json": '{\n"api_key": hunter2,\n"seed": 7\n}\n',
+}
+
+
+def test_settings_that_are_not_committed_lose_their_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    git = ("git", "-c", "user.name=me", "-c", "user.email=me@here")
+    for words in (("init", "-q"), ("commit", "-q", "--allow-empty", "-m", "none")):
+        subprocess.run([*git, *words], check=True)
+    (tmp_path / "conf").mkdir()
+    for name, text in SETTINGS.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "code.py").write_text("token = tokenizer\n")
+    subprocess.run([*git, "add", "-A"], check=True)
+    patch = git_patch()
+    assert "hunter2" not in patch
+    assert "me2" not in patch
+    assert patch.count("7\n") >= len(SETTINGS)
+    assert "+port: 5432\n" in patch
+    assert "+token = tokenizer\n" in patch
 
 
 def test_a_secret_that_is_nowhere_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

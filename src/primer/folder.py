@@ -173,8 +173,11 @@ def held(folder: Path, *, within_s: float = 1.0) -> Iterator[int]:
     Raises UsageError while another process holds it, and where files in it are links: who holds it writes.
     Who only asks whether a run is alive lets go at once. The system lets go when the last of them dies.
     """
-    check_plain(folder)
-    descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+    except OSError:
+        check_plain(folder)
+        raise
     deadline = time.monotonic() + within_s
     try:
         while True:
@@ -185,6 +188,7 @@ def held(folder: Path, *, within_s: float = 1.0) -> Iterator[int]:
                 if time.monotonic() > deadline:
                     raise UsageError(f"{folder}: is still running") from None
                 time.sleep(0.05)
+        check_plain(folder)  # only now: whoever held it wrote, and files came and went
         yield descriptor
     finally:
         os.close(descriptor)

@@ -166,8 +166,7 @@ def compare_runs(
     problems = fair.check(kept, chosen, allow)
     notes += [*problems.values(), *(f"other code: {line}" for line in fair.code_differences(kept))]
     groups = groups_of(kept, tuple(by) or keys, chosen)
-    rest = [key for key in keys if by and key not in by]
-    if rest:
+    if rest := [key for key in keys if by and key not in by]:
         notes.append(f"averaged over what else differs: {', '.join(rest)}")
     known = [group for group in groups if group.runs]
     mixed = [key for key in rest if len({frozenset(group.values_of(key)) for group in known}) > 1]

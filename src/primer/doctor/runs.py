@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from primer.doctor.report import MAX_LISTED, Finding, listed, short
 from primer.doctor.stores import Stored, look
+from primer.errors import UsageError
 from primer.files import ROOT
 from primer.finding import dead_runs, run_folders
 from primer.redact import redacted_text
@@ -53,7 +54,10 @@ def read_run(folder: Path) -> Run:
         standing = "dead"
     # a line that was torn, by a kill or by a full disk, has no brace at its end
     num_damaged = lines.count(b"}\n") - len(records)
-    uri = store_of(folder) if records[0].get("uri") else None
+    try:
+        uri = store_of(folder) if records[0].get("uri") else None
+    except UsageError as error:  # it was begun elsewhere, and goes nowhere
+        return Run(folder, str(error).removeprefix(f"{folder}: "))
     return Run(folder, None, records[0]["id"], last, standing, len(lines), num_damaged, uri)
 
 

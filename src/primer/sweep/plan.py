@@ -50,7 +50,7 @@ def plan(
     keys = set(switched)
     for number, config in enumerate(composer.compose_all(overrides), start=first):
         keep_secret(secrets_of(config).values())
-        typed = [text for text in config["typed"]["overrides"] if _key(text) in keys]
+        typed = [text for text in config["typed"]["overrides"] if key_of(text) in keys]
         config["name"] = run_name(typed or config["typed"]["overrides"], config)
         name = subdir(number, config)
         place = Path(os.path.normpath(folder / name))
@@ -66,7 +66,12 @@ def plan(
     return jobs
 
 
-def _key(override: str) -> str:
+def key_of(override: str) -> str:
+    """What an override sets.
+
+    >>> key_of("+net.width=4")
+    'net.width'
+    """
     return override.lstrip("+~").partition("=")[0]
 
 

@@ -22,7 +22,7 @@ from primer.stopping import StopSignal
 from primer.sweep import ledger
 from primer.sweep.finish import results_of
 from primer.sweep.launch import OPTUNA, Launch
-from primer.sweep.plan import Job, check_same
+from primer.sweep.plan import Job, check_same, key_of
 from primer.sweep.result import SweepResult
 from primer.tracking.journal import Journal, Record, first_record, last_record, reserve_room
 from primer.tracking.shipment import id_of
@@ -130,9 +130,9 @@ def _check_overrides(overrides: Sequence[str]) -> None:
 def _with_secrets_again(before: Sequence[str], now: Sequence[str]) -> tuple[list[str], list[str]]:
     """What the sweep was asked for, without its secrets, and these, which are to be given again."""
     given = [text for text in now if is_secret_override(text)]
-    keys = {text.lstrip("+").partition("=")[0] for text in given}
+    keys = {key_of(text) for text in given}
     for text in before:
-        key = text.lstrip("+").partition("=")[0]
+        key = key_of(text)
         if is_secret_override(text) and key not in keys:
             raise ConfigError(f"{key}: is a secret, which no sweep keeps; expected {key}=VALUE")
     return [text for text in before if not is_secret_override(text)], given

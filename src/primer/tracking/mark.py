@@ -25,26 +25,31 @@ def mark_of(run_id: str, uri: str | None) -> str | None:
     >>> mark_of("a", "http://host") == mark_of("a", "http://host") != mark_of("a", "http://other")
     True
     """
-    key = _key()
-    return hmac.digest(key, f"{run_id} {uri}".encode(), "sha256").hex() if key else None
-
-
-def is_marked(run_id: str, uri: str | None, mark: object) -> bool:
-    """Whether that mark was made here."""
-    own = mark_of(run_id, uri)
-    return own is not None and isinstance(mark, str) and hmac.compare_digest(own.encode(), mark.encode())
-
-
-def _key() -> bytes | None:
-    path = Path.cwd() / ROOT / KEY
-    with suppress(OSError):
+    path = _path()
+    with suppress(OSError):  # it is there, or can't be
         path.parent.mkdir(exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(secrets.token_bytes(NUM_BYTES))
-    for _ in range(100):  # another process may be about to write it
-        with suppress(OSError):
-            key = path.read_bytes()
-            if len(key) == NUM_BYTES:
-                return key
-            time.sleep(0.01)
+    return _mark(run_id, uri)
+
+
+def is_marked(run_id: str, uri: str | None, mark: object) -> bool:
+    """Whether that mark was made here; writes nothing."""
+    own = _mark(run_id, uri)
+    return own is not None and isinstance(mark, str) and hmac.compare_digest(own.encode(), mark.encode())
+
+
+def _mark(run_id: str, uri: str | None) -> str | None:
+    for _ in range(100):
+        try:
+            key = _path().read_bytes()
+        except OSError:
+            return None
+        if len(key) == NUM_BYTES:
+            return hmac.digest(key, f"{run_id} {uri}".encode(), "sha256").hex()
+        time.sleep(0.01)  # another process is about to write it
     return None
+
+
+def _path() -> Path:
+    return Path.cwd() / ROOT / KEY
