@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,12 @@ def _stop() -> None:
 def _write() -> None:
     Path("full").mkdir()
     Path("full/journal").symlink_to("/dev/full")
-    Journal(Path("full")).write("points", key="x", steps=[1], times=[1], values=[1.0])
+    journal = Journal(Path("full"))
+    try:
+        journal.write("points", key="x", steps=[1], times=[1], values=[1.0])
+    finally:
+        with suppress(OSError):  # a device can't be synced
+            journal.close()
 
 
 RAISED: dict[str, tuple[Callable[[], object], str]] = {

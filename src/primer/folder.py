@@ -98,7 +98,7 @@ def begin_journal(folder: Path, config: dict[str, Any], **fields: Any) -> None:
             cwd=str(Path.cwd()),
             experiment=tracking.get("experiment"),
             uri=uri,
-            mark=mark_of(run_id, uri),
+            mark=mark_of(run_id, uri) if uri else None,
             points=tracking.get("points"),
             **fields,
         )
