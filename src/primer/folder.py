@@ -6,10 +6,11 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,12 +158,26 @@ def tags_of(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     return {
         tags.CONFIG_HASH: config_hash(config),
         tags.GROUP: group_name(config),
+        **({} if "trust" in config else command_tag(**config["typed"])),  # of one from elsewhere it is gone
         **place_tags(folder),
     }
 
 
+def command_tag(
+    overrides: Sequence[str], config_dir: str | None, *, is_sweep: bool = False
+) -> dict[str, str]:
+    """What to type for a run or a sweep, without secrets.
+
+    >>> command_tag(["data=iris", "seed=1,2"], None, is_sweep=True)
+    {'primer.command': 'primer train -m data=iris seed=1,2'}
+    """
+    place = [] if config_dir is None else ["--config-dir", config_dir]
+    words = ["primer", "train", *(["-m"] if is_sweep else []), *place, *redacted(list(overrides))]
+    return {tags.COMMAND: shlex.join(words)}
+
+
 def place_tags(folder: Path) -> dict[str, str]:
-    """What MLflow keeps of the folder, the machine, the command and the code."""
+    """What MLflow keeps of the folder, the machine and the code."""
     return {tags.FOLDER: str(folder), tags.HOST: host(), **source_facts(), **git_facts()}
 
 

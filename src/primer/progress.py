@@ -1,4 +1,4 @@
-"""Show a run while it trains: a bar on a terminal, and five plain lines either way."""
+"""Show a run while it trains: a bar on a terminal, and a line on its data and five on its loss either way."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from primer.summary import data_of
 from primer.tracking.journal import Record
 
 NUM_LINES = 5  # chosen: the article prints five, at steps 100, 200, ... 500
@@ -51,14 +52,21 @@ class Progress:
     def show(self, records: Iterable[Record]) -> None:
         """Show what is new."""
         for record in records:
-            if record["kind"] == "start":
-                self._num_steps = record["num_steps"]
-                if self._bar:
-                    self._bar.update(self._task, description="training", total=self._num_steps)
+            if record["kind"] == "data":
+                self._print(f"data    {data_of(record)}")
+            elif record["kind"] == "start":
+                self._begin(record)
             elif record["kind"] == "points" and record["key"] == "train/loss":
                 self._show_losses(record)
             elif record["kind"] == "points":
                 self._evaluated[record["key"]] = record["steps"][0], record["values"][0]
+
+    def _begin(self, record: Record) -> None:
+        self._num_steps = record["num_steps"]
+        if self._bar:
+            self._bar.update(self._task, description="training", total=self._num_steps)
+        if record["step"]:
+            self._print(f"goes on after step {record['step']} of {self._num_steps}")
 
     def _show_losses(self, record: Record) -> None:
         for step, value in zip(record["steps"], record["values"], strict=True):
@@ -82,8 +90,12 @@ class Progress:
             if at == step and key.startswith("val/")
         }
         numbers = {"train/loss": loss, **evaluated}
-        line = f"step {step}/{self._num_steps}  " + "  ".join(f"{k} {v:.5g}" for k, v in numbers.items())
+        self._print(
+            f"step {step}/{self._num_steps}  " + "  ".join(f"{k} {v:.5g}" for k, v in numbers.items())
+        )
+
+    def _print(self, line: str) -> None:
         if self._bar:
-            self._bar.console.print(line, highlight=False)
+            self._bar.console.print(line, highlight=False, markup=False)
         else:
             print(line, flush=True)

@@ -87,7 +87,7 @@ class Comparison:
         rows: list[dict[str, object]] = [
             {"name": run.name, "seed": value_of(run, "seed"), "status": run.status}
             | {key: value_of(run, key) for key in dict.fromkeys((*self.by, *self.differing))}
-            | {self.metric: run.metrics.get(self.metric, math.nan), "duration_s": run.duration_s}
+            | {self.metric: run.metrics.get(self.metric, math.nan), "duration_s": run.own_duration_s}
             | {"run_id": run.run_id, "folder": str(run.folder or "")}
             for run in self.runs
         ]

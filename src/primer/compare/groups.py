@@ -83,8 +83,8 @@ class Group:
 
     @property
     def duration_s(self) -> float:
-        """The mean duration of its runs."""
-        return float(np.mean([run.duration_s for run in self.runs])) if self.runs else math.nan
+        """The mean duration of its runs; not a number where one trained as one with others."""
+        return float(np.mean([run.own_duration_s for run in self.runs])) if self.runs else math.nan
 
 
 def by_seed(values: Sequence[float] | np.ndarray, seeds: Sequence[tuple[str, ...]]) -> np.ndarray:

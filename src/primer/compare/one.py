@@ -12,14 +12,15 @@ from primer.compare.asked import run_called
 from primer.compare.listing import COLOURS, age, status_of
 from primer.compare.runs import TrackedRun
 from primer.config import compose, flat
+from primer.config.wording import printable
 from primer.console import result_console
 from primer.errors import PrimerError
 from primer.folder import is_sweep, read_config
-from primer.summary import command_name, metrics_table, relative, terminal_curve
-from primer.tracking.tags import ERROR, NONFINITE, SWEEP, VERIFICATION, WARNING
+from primer.summary import command_name, data_of, metrics_table, relative, terminal_curve
+from primer.tracking.tags import COMMAND, ERROR, FUSED, NONFINITE, SWEEP, VERIFICATION, WARNING
 from primer.tracking.text import text_of
 
-TOLD = (ERROR, NONFINITE, WARNING)
+TOLD = (COMMAND, ERROR, NONFINITE, WARNING)
 SWITCHES = ("data", "net", "activation", "optimizer", "scheduler", "accelerator")
 
 
@@ -32,7 +33,9 @@ def show_run(name: str) -> None:
         console.print(Text.from_ansi(terminal_curve((curve.steps.tolist(), curve.values.tolist()))))
     status = status_of(run)
     console.print(Text(run.name, style="bold"), Text(status, style=COLOURS.get(status, "")), end=" ")
-    console.print(f"in {run.duration_s:.1f} s, begun {age(time.time() - run.started_at)} ago")
+    fellows = f" as one of {run.tags[FUSED]}" if FUSED in run.tags else ""
+    took = f"in {run.duration_s:.1f} s{fellows}, " if run.status != "RUNNING" else ""
+    console.print(f"{took}begun {age(time.time() - run.started_at)} ago")
     table = metrics_table(run.metrics)
     if table.row_count:
         console.print(table)
@@ -44,14 +47,15 @@ def show_run(name: str) -> None:
 
 def _facts(run: TrackedRun) -> list[tuple[str, str]]:
     facts = [("switched", " ".join(switched(run)) or "nothing: all is as by default")] if run.params else []
-    facts += [(key.removeprefix("primer."), run.tags[key]) for key in TOLD if key in run.tags]
+    facts += [(key.removeprefix("primer."), printable(run.tags[key])) for key in TOLD if key in run.tags]
     facts += [
         (key.removeprefix("primer."), value)
         for key, value in run.tags.items()
         if key.startswith(VERIFICATION)
     ]
-    if run.digest:
-        facts.append(("data", f"digest {run.digest}"))
+    if run.data and run.data.get("features"):
+        facts.append(("data", printable(data_of(run.data))))
+    facts += [("digest", f"{run.digest} of the data")] if run.digest else []
     facts += [("run", run.run_id)] if run.run_id else []
     facts += [("sweep", run.tags[SWEEP])] if SWEEP in run.tags else []
     if run.folder:
@@ -62,7 +66,7 @@ def _facts(run: TrackedRun) -> list[tuple[str, str]]:
 
 
 def _commands(run: TrackedRun) -> list[tuple[str, str]]:
-    name = shlex.quote(run.run_id or (str(relative(run.folder)) if run.folder else run.name))
+    name = shlex.quote(str(relative(run.folder)) if run.folder else run.run_id or run.name)
     primer = command_name()
     if run.folder and is_sweep(run.folder):
         words = {"go on": "resume", "compare": "compare", "jobs": "runs"}

@@ -21,7 +21,10 @@ from primer.compare.runs import TrackedRun
 from primer.compare.settings import numeric_keys
 from primer.compare.telling import COLUMNS, number, row_of
 from primer.files import write_atomically
-from primer.folder import read_environment
+from primer.folder import is_sweep, read_environment
+from primer.summary import relative
+from primer.tracking.journal import first_record
+from primer.tracking.tags import COMMAND
 
 MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
 
@@ -85,8 +88,8 @@ def _run(found: Comparison, run: TrackedRun) -> dict[str, Any]:
         "name": run.name,
         "status": run.status,
         "value": number(value),
-        "seconds": f"{run.duration_s:.1f}",
-        "id": run.run_id or str(run.folder),
+        "seconds": "" if math.isnan(run.own_duration_s) else f"{run.own_duration_s:.1f}",
+        "id": _place(run),
     }
 
 
@@ -98,10 +101,16 @@ def _environment(runs: Sequence[TrackedRun]) -> list[tuple[str, str]]:
 
 
 def _repeat(found: Comparison) -> list[str]:
-    lines = [f"{found.asked} --html report.html"]
+    sweeps = {run.folder.parent for run in found.runs if run.folder and is_sweep(run.folder.parent)}
+    headers = [header for sweep in sorted(sweeps) if (header := first_record(sweep))]
+    lines = [header["tags"][COMMAND] for header in headers if COMMAND in header["tags"]]
+    lines.append(f"{found.asked} --html report.html")
     best = found.groups[0].best
     if best:
-        lines.append(
-            f"primer reproduce {shlex.quote(str(best.run_id or best.folder))}    # the best run: {best.name}"
-        )
+        lines.append(f"primer reproduce {shlex.quote(_place(best))}    # the best run: {best.name}")
     return lines
+
+
+def _place(run: TrackedRun) -> str:
+    """What a run is called by in a command."""
+    return str(relative(run.folder)) if run.folder else str(run.run_id)

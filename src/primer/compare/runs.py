@@ -20,7 +20,7 @@ from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import read
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import CONFIG_HASH, FOLDER, HOST, PRUNED, SWEEP
+from primer.tracking.tags import CONFIG_HASH, FOLDER, FUSED, HOST, PRUNED, SWEEP
 from primer.tracking.text import text_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run, however it is kept. `status` is one of OUTCOMES; `digest` that of its data."""
+    """A run, however it is kept. `status` is one of OUTCOMES; `data` what its journal says of its data."""
 
     run_id: str | None
     name: str
@@ -70,8 +70,7 @@ class TrackedRun:
     params: dict[str, str]
     tags: dict[str, str]
     metrics: dict[str, float]
-    digest: str | None
-    num_rows: int | None  # to train on
+    data: dict[str, Any] | None
     folder: Path | None
     read_curves: Callable[[], dict[str, Curve]] = field(repr=False)
 
@@ -79,6 +78,16 @@ class TrackedRun:
     def curves(self) -> dict[str, Curve]:
         """Its metrics over steps; those of one point at its end are among `metrics`."""
         return self.read_curves()
+
+    @property
+    def digest(self) -> str | None:
+        """That of its data; None where it has read none."""
+        return self.data["digest"] if self.data else None
+
+    @property
+    def own_duration_s(self) -> float:
+        """How long it took; not a number where it trained as one with others, which took the time of all."""
+        return math.nan if FUSED in self.tags else self.duration_s
 
     @property
     def monitor(self) -> str:
@@ -99,11 +108,12 @@ class TrackedRun:
         """How many samples it had trained on after each of the steps; an epoch's last batch is short."""
         text = self.params.get("batch_size", "1")
         batch = int(text) if text.isdigit() else 1  # of somebody else's run nobody knows: as steps
-        if not self.num_rows:
+        num_rows = self.data["num_rows"].get("train") if self.data else None
+        if not num_rows:
             return steps * batch
-        num_steps = math.ceil(self.num_rows / batch)  # of an epoch
-        rest = np.minimum(self.num_rows, steps % num_steps * batch)
-        return np.asarray(steps // num_steps * self.num_rows + rest)
+        num_steps = math.ceil(num_rows / batch)  # of an epoch
+        rest = np.minimum(num_rows, steps % num_steps * batch)
+        return np.asarray(steps // num_steps * num_rows + rest)
 
 
 def run_in(folder: Path) -> TrackedRun:
@@ -116,6 +126,7 @@ def run_in(folder: Path) -> TrackedRun:
     tags: dict[str, str] = {}
     for record in records:
         tags |= record["tags"] if record["kind"] in ("run", "resume", "tags") else {}
+        tags |= {FUSED: str(record["num_fused"])} if "num_fused" in record else {}
     params = {key: text_of(value) for record in begun for key, value in record["params"].items()}
     if data:
         params["criterion"] = data["criterion"]
@@ -134,8 +145,7 @@ def run_in(folder: Path) -> TrackedRun:
         params=params,
         tags=tags,
         metrics=last_values(records),
-        digest=data["digest"] if data else None,
-        num_rows=data["num_rows"]["train"] if data else None,
+        data=data,
         folder=folder,
         read_curves=lambda: curves,
     )
@@ -151,7 +161,6 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
     if tags.get(HOST) == host() and (folder / JOURNAL).exists() and id_of(folder) == run_id:
         return run_in(folder)
     datasets = entity.inputs.dataset_inputs if entity.inputs else []
-    profile = _profile(datasets[0].dataset.profile) if datasets else {}
     start, end = entity.info.start_time, entity.info.end_time
 
     def curves() -> dict[str, Curve]:
@@ -169,8 +178,7 @@ def run_of(entity: StoredRun, store: Store) -> TrackedRun:
         params=dict(entity.data.params),
         tags=tags,
         metrics=dict(entity.data.metrics),
-        digest=str(datasets[0].dataset.digest) if datasets else None,
-        num_rows=profile.get("train"),
+        data=_data(datasets[0].dataset) if datasets else None,
         folder=None,
         read_curves=curves,
     )
@@ -181,9 +189,16 @@ def _outcome(status: str, tags: dict[str, str]) -> str:
     return "PRUNED" if status == "FINISHED" and PRUNED in tags else status
 
 
-def _profile(text: str | None) -> dict[str, Any]:
+def _data(dataset: Any) -> dict[str, Any]:
+    """What the journal says of the data, from what MLflow knows; without columns where that is not ours."""
+    found: dict[str, Any] = {"name": str(dataset.name), "digest": str(dataset.digest), "num_rows": {}}
     try:
-        rows = json.loads(text or "{}")["num_rows"]
-    except (ValueError, KeyError, TypeError):  # a dataset of somebody else's
-        return {}
-    return rows if isinstance(rows, dict) else {}
+        schema, profile = json.loads(dataset.schema or "{}"), json.loads(dataset.profile or "{}")
+        columns = {
+            "features": [str(column["name"]) for column in schema["features"]],
+            "target": str(schema["target"]),
+            "num_rows": {str(split): int(count) for split, count in profile["num_rows"].items()},
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):  # a dataset of somebody else's
+        return found
+    return found | columns

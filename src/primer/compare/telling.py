@@ -105,7 +105,7 @@ def row_of(group: Group) -> list[str]:
         number(group.sd),
         "" if math.isnan(low) else f"{low:.4g} to {high:.4g}",
         number(group.best.metrics[group.metric]) if group.best else "",
-        f"{group.duration_s:.1f}" if group.runs else "",
+        "" if math.isnan(group.duration_s) else f"{group.duration_s:.1f}",
         told(group.counts),
     ]
 

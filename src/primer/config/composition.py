@@ -22,7 +22,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from primer.config import schema
 from primer.config.options import conf_dir, option_file, options, user_dir
 from primer.config.overrides import keys_of
-from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
+from primer.config.sweep_schema import ALL_SCHEMAS
 from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError, first_line
 
@@ -80,7 +80,7 @@ def _register_schemas() -> None:
     """Make the schemas known to Hydra, as `schema/train` and `schema/GROUP/NAME`."""
     store = ConfigStore.instance()
     store.store(group="schema", name="train", node=schema.Train, package="_global_")
-    for group, kinds in {**schema.SCHEMAS, "launcher": LAUNCHERS, "sweeper": SWEEPERS}.items():
+    for group, kinds in ALL_SCHEMAS.items():
         for name, kind in kinds.items():
             store.store(group=f"schema/{group}", name=name, node=kind)
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from primer.config import schema
+from primer.config.sweep_schema import ALL_SCHEMAS
 from primer.errors import ConfigError
 
 
@@ -94,4 +95,4 @@ def schema_of(file: Path) -> type | None:
     'Adam'
     """
     found = re.search(r"^ *- /schema/(\w+)/(\w+)@_here_", file.read_text(), re.MULTILINE)
-    return schema.SCHEMAS.get(found[1], {}).get(found[2]) if found else None
+    return ALL_SCHEMAS.get(found[1], {}).get(found[2]) if found else None

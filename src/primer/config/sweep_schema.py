@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from primer.config.schema import Part, key
+from primer.config.schema import SCHEMAS, Part, key
 
 
 @dataclass
@@ -72,3 +72,4 @@ class Optuna(Part):
 
 LAUNCHERS: dict[str, type] = {"local": Local, "ray": Ray, "slurm": Slurm}
 SWEEPERS: dict[str, type] = {"optuna": Optuna}
+ALL_SCHEMAS = {**SCHEMAS, "launcher": LAUNCHERS, "sweeper": SWEEPERS}

@@ -17,6 +17,8 @@ TYPES = {
     "str": "text",
     "list[float]": "a list of numbers, such as [0.9,0.999]",
     "list[str]": "a list of names, such as [id,date]",
+    "dict[str, str]": "names and values, such as {name: value}",
+    "Any": "a _target_ and its arguments",
 }
 LIMITS = {"above": "above", "at_least": "at least", "at_most": "at most", "below": "below"}
 

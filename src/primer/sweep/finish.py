@@ -20,7 +20,7 @@ from primer.sweep.result import SweepResult
 from primer.sweep.sweep import Sweep, best_of, cell_of, metric_of, objective
 from primer.tracking.journal import Journal, first_record
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import COUNTS
+from primer.tracking.tags import COMMAND, COUNTS
 
 MAX_NOTE = 5000  # characters: a page that is read, not scrolled
 NOTE = "mlflow.note.content"
@@ -38,9 +38,8 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
     ending = _ending(statuses, counts, stop.received)
     name = (first_record(folder) or {})["name"]
     view = _leave_view(sweep, name, jobs, found)
-    _write_summary(folder, jobs, found, counts, view[0] if view else None)
-    if report:
-        report.wait()
+    verdict = report.wait() if report else None
+    _write_summary(folder, jobs, found, counts, view[0] if view else None, verdict or "")
     end = write_end(folder, ending, duration_s)
     is_shipped = sweep.finish(end, is_hurried=ending.status == "KILLED")
     return SweepResult(
@@ -53,6 +52,7 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
         jobs=tuple(found),
         is_shipped=is_shipped,
         view=view[1] if view else None,
+        verdict=verdict,
     )
 
 
@@ -93,7 +93,12 @@ def _result(job: Job, result: RunResult | None) -> RunResult | None:
 
 
 def _write_summary(
-    folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None
+    folder: Path,
+    jobs: list[Job],
+    found: list[RunResult | None],
+    counts: str,
+    experiment_id: str | None,
+    verdict: str,
 ) -> None:
     """`sweep.csv`, one row a job, and `sweep.md`, which is the note on the sweep's page in MLflow, too."""
     rows = [_row(job, result) for job, result in zip(jobs, found, strict=True)]
@@ -102,7 +107,7 @@ def _write_summary(
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    note = _note(jobs, found, counts, experiment_id)
+    note = _note(folder, jobs, found, counts, experiment_id, verdict)
     (folder / "sweep.md").write_text(note)
     with Journal(folder) as journal:
         journal.write("tags", tags={COUNTS: counts, NOTE: note[:MAX_NOTE]})
@@ -120,17 +125,23 @@ def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
     return row
 
 
-def _note(jobs: list[Job], found: list[RunResult | None], counts: str, experiment_id: str | None) -> str:
+def _note(
+    folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str, place: str | None, verdict: str
+) -> str:
+    """The page; `place` is the id of the experiment in MLflow, where it links to."""
     if not jobs:
         return "no job was begun\n"
     metric = metric_of(found, jobs[0].config["monitor"])
     ranks = [rank(metric, objective(result)[1] if result else None) for result in found]
-    lines = [f"{counts}", "", f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
+    command = (first_record(folder) or {})["tags"].get(COMMAND)
+    parts = [counts, verdict, f"`{command}`" if command else ""]
     best = best_of(found, metric)
     if best:
-        address = f"#/experiments/{experiment_id}/runs/{best[0].run_id}"
-        link = f"[{best[0].name}]({address})" if experiment_id and best[0].run_id else best[0].name
-        lines.insert(1, f"\nbest {metric}: {best[1]:.5g}, of {link}")
+        address = f"#/experiments/{place}/runs/{best[0].run_id}"
+        link = f"[{best[0].name}]({address})" if place and best[0].run_id else best[0].name
+        parts.insert(1, f"best {metric}: {best[1]:.5g}, of {link}")
+    lines = [f"{part}\n" for part in parts if part]
+    lines += [f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
     for index in sorted(range(len(jobs)), key=ranks.__getitem__):
         result, shown = found[index], cell_of(found[index], metric)
         status, error = (result.outcome, result.error or "") if result else (ledger.WAITING, "")

@@ -13,7 +13,7 @@ from typing import Any
 
 from primer.config.wording import shown
 from primer.errors import RunError
-from primer.folder import begin_journal, place_tags
+from primer.folder import begin_journal, command_tag, place_tags
 from primer.redact import redacted
 from primer.sweep.plan import Job
 from primer.tracking.journal import Journal, Record, first_record, last_record, read
@@ -34,7 +34,8 @@ class Definition:
 def create(folder: Path, name: str, definition: Definition, config: dict[str, Any], digest: str) -> None:
     """Begin the ledger of a sweep; `config` is that of a job of it, whose store the sweep goes to."""
     asked = {"definition": digest, **redacted(vars(definition))}
-    begin_journal(folder, config, name=name, params={}, tags=place_tags(folder), sweep=asked)
+    command = command_tag(definition.overrides, definition.config_dir, is_sweep=True)
+    begin_journal(folder, config, name=name, params={}, tags=command | place_tags(folder), sweep=asked)
 
 
 def add(folder: Path, jobs: Iterable[Job]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from primer.sweep.plan import Job
 
 NAME = "report.html"
+VERDICT = "verdict "  # how the line begins that `primer compare` ends with
 WITHIN_S = 120  # chosen: a thousand jobs of 500 points take some seconds
 COMMAND = (sys.executable, "-m", "primer", "compare")
 OPTIONS = ("--allow", "data", "--allow", "metric", "--allow", "unfinished")  # the page says so on top
@@ -29,17 +30,18 @@ class Report:
         nowhere = subprocess.DEVNULL
         try:
             self._process = subprocess.Popen(
-                command, stdin=nowhere, stdout=nowhere, stderr=subprocess.PIPE, text=True
+                command, stdin=nowhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
         except OSError as error:
             print(f"primer: no {NAME} was written: {error.strerror}", file=sys.stderr)
 
-    def wait(self) -> None:
-        """Until it is written, or could not be."""
+    def wait(self) -> str | None:
+        """Until it is written, or could not be; the verdict that stands on its top."""
         if self._process is None:
-            return
+            return None
+        shown = ""
         try:
-            _, told = self._process.communicate(timeout=self._begun_at + WITHIN_S - time.monotonic())
+            shown, told = self._process.communicate(timeout=self._begun_at + WITHIN_S - time.monotonic())
         except subprocess.TimeoutExpired:
             told = f"not done in {WITHIN_S} s"
         finally:
@@ -49,3 +51,5 @@ class Report:
         if not self._path.exists():
             reason = (told.splitlines() or ["no reason given"])[-1].removeprefix("primer: ")
             print(f"primer: no {NAME} was written: {reason}", file=sys.stderr)
+        verdicts = [line.removeprefix(VERDICT) for line in shown.splitlines() if line.startswith(VERDICT)]
+        return verdicts[-1] if verdicts else None

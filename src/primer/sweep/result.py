@@ -18,7 +18,8 @@ class SweepResult:
 
     `status` is FINISHED, FAILED (a job did) or KILLED; `run_id` is that of the parent run in MLflow, None
     when it was not tracked; `exit_code` is the command's: 0, 1 (a job failed), 130 or 143 (stopped);
-    `view` is the address of the sweep's saved view in MLflow's page, once `primer ui` serves it.
+    `view` is the address of the sweep's saved view in MLflow's page, once `primer ui` serves it;
+    `verdict` is the sentence of `primer compare` on the sweep, None where no report was written.
 
     >>> SweepResult("seed", "KILLED", 130, None, Path("here"), 2.0, jobs=(None, None))
     SweepResult 'seed': KILLED in 2.0 s
@@ -35,6 +36,7 @@ class SweepResult:
     jobs: tuple[RunResult | None, ...]
     is_shipped: bool = True
     view: str | None = None
+    verdict: str | None = None
 
     def frame(self) -> pd.DataFrame:
         """One row a job: number, name, status, duration in seconds, run id, every metric's last value.

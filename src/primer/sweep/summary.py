@@ -38,6 +38,8 @@ def show_sweep(result: SweepResult) -> None:
     console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
     counts = ledger.told(ledger.counts_of(statuses))
     console.print(f" in {result.duration_s:.1f} s: {result.name} ({counts})", markup=False)
+    if result.verdict:
+        console.print(f"verdict {result.verdict}", markup=False)
     best = best_of(result.jobs, metric) if len(jobs) > 1 else None
     if best:
         console.print(f"best    {best[0].name}: {metric} {best[1]:.5g}", markup=False)

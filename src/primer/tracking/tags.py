@@ -3,10 +3,12 @@
 ID = "primer.id"  # the journal's, which a run is found by
 FOLDER = "primer.folder"
 HOST = "primer.host"
+COMMAND = "primer.command"  # what to type for it
 CONFIG_HASH = "primer.config_hash"
 GROUP = "primer.group"  # everything but the seed
 SWEEP = "primer.sweep"  # the run of the sweep that it is a job of
 PARENT = "mlflow.parentRunId"  # the same, as MLflow nests runs
+FUSED = "primer.num_fused"  # runs that it trained as one with, itself among them
 COUNTS = "primer.counts"  # of a sweep: how its jobs ended
 PRUNED = "primer.pruned"  # a search stopped it, being hopeless
 DIRTY = "primer.git.dirty"
