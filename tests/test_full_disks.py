@@ -101,3 +101,24 @@ def test_a_full_disk_of_the_database_stops_training(tmp_path: Path) -> None:
         (disk / "fill").unlink()
         assert primer("sync", cwd=tmp_path).returncode == 0
         check_whole(uri, uri, folder, "full", "FAILED")
+
+
+@pytest.mark.parametrize("since", ["start", "end"])
+def test_a_sweep_whose_disk_is_full_says_so_in_lines_and_goes_on_later(tmp_path: Path, since: str) -> None:
+    callback = "+hydra.callbacks.full._target_=writing_callback.Filling"
+    asked = ("train", "-m", "data=iris", "max_epochs=3", "optimizer.lr=0.01,0.1", "hydra.launcher.fuse=off")
+    sweeping = {"PYTHONPATH": str(Path(__file__).parent / "sweep")}
+    with small_disk(tmp_path / "outputs", "40m") as disk:
+        done = primer(
+            *asked, "hydra.launcher.workers=1", callback, cwd=tmp_path, env=sweeping | {"FILLS": since}
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stdout + done.stderr
+        assert all(line.startswith(("primer: ", "warning: ")) for line in done.stderr.splitlines())
+        (disk / "fill").unlink()
+        again = primer("resume", "last", "--failed", cwd=tmp_path, env=sweeping)
+        assert again.returncode == 0, again.stdout + again.stderr
+        (folder,) = (path.parent for path in disk.glob("*/*/multirun.yaml"))
+        assert read(folder)[-1]["status"] == "FINISHED"
+        assert (folder / "sweep.md").read_text().startswith("2 FINISHED")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -40,6 +41,11 @@ class Main(click.Group):
             for line in lines:
                 click.echo(f"primer: {' '.join(line.split())}", err=True)
             sys.exit(error.exit_code)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            click.echo(f"primer: {f'{error.filename}: ' if error.filename else ''}{error.strerror}", err=True)
+            sys.exit(1)
 
 
 @click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,21 @@ class InTheWay(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         (Path(config.hydra.sweep.dir) / "0").touch()
+
+
+class Filling(Callback):
+    """Leaves no room on the disk of `outputs`, from the beginning or the end of a job on, as $FILLS says."""
+
+    def on_job_start(self, **_: Any) -> None:
+        """Before a job's files are written by its worker."""
+        self._fill("start")
+
+    def on_job_end(self, **_: Any) -> None:
+        """Before what the sweep came to is written."""
+        self._fill("end")
+
+    def _fill(self, now: str) -> None:
+        if now == os.environ.get("FILLS"):
+            with suppress(OSError), Path("outputs/fill").open("ab", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from primer.direction import rank, watched_key
 from primer.ending import Ending
+from primer.errors import JournalError
 from primer.leaving import write_end
 from primer.result import RunResult
 from primer.sweep import ledger
@@ -39,7 +41,10 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
     name = (first_record(folder) or {})["name"]
     view = _leave_view(sweep, name, jobs, found)
     verdict = report.wait() if report else None
-    _write_summary(folder, jobs, found, counts, view[0] if view else None, verdict or "")
+    try:
+        _write_summary(folder, jobs, found, counts, view[0] if view else None, verdict or "")
+    except (OSError, JournalError) as error:  # no room: the sweep has its end all the same
+        print(f"primer: no whole summary was written: {error}", file=sys.stderr)
     end = write_end(folder, ending, duration_s)
     is_shipped = sweep.finish(end, is_hurried=ending.status == "KILLED")
     return SweepResult(

@@ -113,7 +113,11 @@ def _create(asked: Multirun) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"hydra.sweep.dir={folder}: can't be made: {error.strerror}") from None
-    asked.place(folder)
+    try:
+        asked.place(folder)
+    except OSError as error:
+        discard(folder)
+        raise RunError(f"{folder}: can't be begun: {error.strerror}") from error
     return folder
 
 
@@ -273,7 +277,10 @@ def hooks_of(asked: Multirun) -> Hooks:
     """What Hydra is told of each job."""
 
     def begin(job: Job) -> Any:
-        return asked.begin_job(job.number, job.config, job.folder)
+        try:
+            return asked.begin_job(job.number, job.config, job.folder)
+        except OSError as error:
+            raise RunError(f"{job.folder}: can't be begun: {error.strerror}") from error
 
     def end(job: Job, begun: Any, result: RunResult) -> None:
         error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
