@@ -51,14 +51,14 @@ MAY_IMPORT = {
     "ending": "errors stopping tracking.journal",
     "folder": "errors files redact yaml_text config tracking tracking.journal",
     "leaving": "errors redact ending tracking tracking.journal",
-    "progress": "errors tracking.journal",
-    "result": "errors",
+    "progress": "errors tracking tracking.journal",
+    "result": "errors files",
     "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
     "joining": "errors attempt config files folder gpus leaks ranks tracking",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
     "ranks result sync vigil",
     "finding": "errors config files folder tracking tracking.journal",
-    "sync": "errors config redact ending finding folder leaving tracking tracking.journal",
+    "sync": "errors config files redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files redact stopping config ending finding folder joining leaving result run sync "
     "tracking tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",

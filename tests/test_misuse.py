@@ -35,6 +35,7 @@ TYPOS = [
     ),
     ("train experiment=manual", "did you mean experiment=primer/manual?"),
     ("train custom_relu", "custom_relu: expected KEY=VALUE; did you mean activation=custom_relu?"),
+    ("train data=primer monitor=val/rmse", "monitor=val/rmse: data=primer has no rows to validate on"),
     ("train monitor=val/los", "monitor=val/los: ", "did you mean val/loss?"),
     (
         "train data=table data.path=t.csv data.target=y data.task=regresion",
@@ -72,7 +73,8 @@ RANGES = [
     ("train data.val_fraction=1", "data.val_fraction=1: expected a number, at least 0 and below 1"),
     (
         "train accelerator.devices=2",
-        "accelerator.devices=2: accelerator=auto is one device; expected 1, or accelerator=ddp",
+        "accelerator.devices=2: accelerator=auto is one device; expected 1, or accelerator=ddp_cpu, or with "
+        "GPUs ddp",
     ),
     ("train accelerator.precision=16", "accelerator.precision=16: expected 32, bf16-mixed, 16-mixed or 64"),
 ]
@@ -85,7 +87,10 @@ MISSING = [
     ("train max_epochs=null", "max_epochs=null max_steps=null: the run would never end"),
     ("train --config-dir nowhere", "--config-dir nowhere: no such folder"),
     ("train --config-dir my_conf/net net=my_net", "--config-dir my_conf/net: holds no option"),
-    ("train net=my_net", "net=my_net: no such option (options: manual, sequential, tensors, two_layer)"),
+    (
+        "train net=my_net",
+        "net=my_net: no such option; did you mean it with --config-dir my_conf? (options: manual, ",
+    ),
     ("train tracking=server", "tracking.uri=null: tracking=server expects tracking.uri=http://HOST:PORT"),
     ("train tracking.uri=runs", "tracking.uri=runs: expected sqlite:///FILE.db or http://HOST:PORT"),
 ]

@@ -128,6 +128,9 @@ def test_ui_answers_here_only_and_leaves_nothing_behind(
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
                 time.sleep(0.1)
+        second = primer("ui", "--port", str(port), cwd=default_run.cwd)
+        assert second.returncode == 2
+        assert second.stderr == f"primer: --port {port}: is taken; expected another, such as --port 5001\n"
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=1"
         with urllib.request.urlopen(url, timeout=30) as answer:
             assert b'"primer"' in answer.read()

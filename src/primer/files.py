@@ -11,6 +11,7 @@ from primer.errors import RunError, UsageError
 
 ROOT = "outputs"  # in the working directory: all run folders
 KEY = ".key"  # in there, nobody else's to read: what marks the journals that were begun here
+CURVES, PICTURE = "curves.parquet", "curves.png"  # of a run's metrics
 SWEEP_FILE = "multirun.yaml"  # Hydra's word for what a sweep was asked for
 FORK = "fork.ckpt"  # a copy of another run's checkpoint, which a new run begins with
 STEP_FILE = re.compile(r"step-(\d+)\.ckpt")

@@ -114,7 +114,7 @@ def write_config(folder: Path, config: dict[str, Any]) -> None:
 def read_config(folder: Path) -> dict[str, Any]:
     """The frozen config of a run's folder; raises UsageError where there is none."""
     if is_sweep(folder):
-        raise UsageError(f"{folder}: is a sweep; expected one of its jobs")
+        raise UsageError(f"{folder}: is a sweep; expected one of its jobs, such as {folder.name}/0")
     try:
         config = from_yaml((folder / "config.yaml").read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:

@@ -112,7 +112,10 @@ def check_devices(config: dict[str, Any], *, debug: bool, is_alone: bool) -> Non
     if node["accelerator"] == "gpu" and not AMD.exists():
         gpus = visible_gpus()
         if not gpus:
-            raise ConfigError(f"accelerator={option}: no CUDA device is visible; found cpu")
+            twin = {"ddp": "ddp_cpu", "fsdp": "fsdp_cpu"}.get(option, "cpu")
+            raise ConfigError(
+                f"accelerator={option}: no CUDA device is visible; expected one, or accelerator={twin}"
+            )
         if devices is not None and devices > len(gpus):
             raise ConfigError(
                 f"accelerator.devices={devices}: found {len(gpus)} visible CUDA device"

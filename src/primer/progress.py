@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from primer.summary import data_of
 from primer.tracking.journal import Record
+from primer.tracking.text import data_of
 
 NUM_LINES = 5  # chosen: the article prints five, at steps 100, 200, ... 500
 
@@ -22,6 +22,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._num_steps = 0
+        self._data: Record | None = None
         self._evaluated: dict[str, tuple[int, float]] = {}
         self._told: tuple[int, float] | None = None  # waits for the validation of the same step
         self._bar: Bar | None = None
@@ -53,7 +54,7 @@ class Progress:
         """Show what is new."""
         for record in records:
             if record["kind"] == "data":
-                self._print(f"data    {data_of(record)}")
+                self._data = record  # told when training begins: until then the question may turn out wrong
             elif record["kind"] == "start":
                 self._begin(record)
             elif record["kind"] == "points" and record["key"] == "train/loss":
@@ -65,6 +66,8 @@ class Progress:
         self._num_steps = record["num_steps"]
         if self._bar:
             self._bar.update(self._task, description="training", total=self._num_steps)
+        if self._data:
+            self._print(f"data    {data_of(self._data)}")
         if record["step"]:
             self._print(f"goes on after step {record['step']} of {self._num_steps}")
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from primer.files import CURVES
+
 if TYPE_CHECKING:
     import pandas as pd
-
-CURVES = "curves.parquet"
 
 
 @dataclass(frozen=True, repr=False)

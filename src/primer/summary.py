@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from primer.data.wording import MAX_NAMES, listed
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.tracking.curves import Curve, curves_of, falls_far
@@ -45,6 +44,8 @@ def show(result: RunResult) -> None:
             console.print(f"warning: {record['message']}", markup=False)
     if result.error:
         console.print(result.error, markup=False)
+        if (trace := result.folder / "traceback.txt").exists():
+            console.print(f"trace   {relative(trace)}", markup=False)
     if result.exit_code:
         console.print(f"go on   {command_name()} resume {relative(result.folder)}", markup=False)
     where = relative(result.folder)
@@ -111,19 +112,6 @@ def metrics_table(metrics: dict[str, float]) -> Table:
     for key in (key for key in metrics if key.startswith("test/")):
         table.add_row(key, f"{metrics[key]:.5g}", "")
     return table
-
-
-def data_of(record: Record) -> str:
-    """What a run learns from which columns, and on how many rows, as its journal says.
-
-    >>> rows = {"train": 70, "test": 30}
-    >>> data_of({"name": "cars", "features": ["doors", "age"], "target": "price", "num_rows": rows})
-    'cars: price from doors, age; 70 train, 30 test rows'
-    """
-    names = record["features"]
-    columns = f"{len(names)} columns, {names[0]} to {names[-1]}" if len(names) > MAX_NAMES else listed(names)
-    counts = ", ".join(f"{num_rows} {split}" for split, num_rows in record["num_rows"].items())
-    return f"{record['name']}: {record['target']} from {columns}; {counts} rows"
 
 
 def rows_of(records: list[Record]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from primer.config.wording import shown
 from primer.ending import Ending
 from primer.errors import UsageError
+from primer.files import CURVES, PICTURE
 from primer.finding import check_original, dead_runs, find_folder, header_of, run_folders
 from primer.folder import held
 from primer.leaving import leave_files, write_end
@@ -112,12 +113,25 @@ def ship(folder: Path) -> Synced:
         uri = store_of(folder)
         shipment = Shipment(folder, uri)
         with held(folder):
+            late = _late_files(folder)
             has_shipped = shipment.advance()
+            if late and not has_shipped:
+                has_shipped = shipment.add(late)
         return Synced(folder, shipment.run_id, has_shipped, was_deleted=shipment.was_deleted)
     except UsageError as error:
         return Synced(folder, None, False, str(error))
     except Exception as error:  # the others are shipped all the same
         return Synced(folder, id_of(folder), False, f"{redacted_text(uri)} {reason_of(error)}")
+
+
+def _late_files(folder: Path) -> list[Path]:
+    """What a run that has ended should have left and did not, as on a full disk, and does now."""
+    header = first_record(folder) or {}
+    is_sweep = "sweep" in header  # which has no curve of its own
+    if is_sweep or (folder / CURVES).exists() or (last_record(folder) or {}).get("kind") != "end":
+        return []
+    leave_files(folder, has_picture="job" not in header)
+    return [path for name in (CURVES, PICTURE) if (path := folder / name).exists()]
 
 
 def told(results: list[Synced]) -> list[str]:

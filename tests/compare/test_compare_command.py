@@ -198,7 +198,8 @@ def test_a_run_on_one_screen() -> None:
         code, printed, _ = called("show", name)
         assert code == 0
         assert "switched activation=tanh optimizer.lr=0.5 seed=3" in printed
-        assert f"primer resume {id_of(folder)}" in printed
+        assert f"primer resume {folder.relative_to(Path.cwd())}" in printed
+        assert "command  primer train activation=tanh optimizer.lr=0.5 data.seed=4" in printed
         assert "train/loss" in printed
     failed = write_run(seed=1, status="FAILED", tags={"primer.error": "of a test"})
     assert "of a test" in called("show", str(failed))[1]
@@ -227,7 +228,12 @@ def test_a_sweep_leaves_its_report_and_is_compared(here: Path) -> None:
     assert "4 FINISHED" in listed[1]
     assert str(sweep) in listed[1]
     assert len(called("runs", "last")[1].splitlines()) == 5
-    assert f"primer compare {sweep}" in called("show", "last")[1]
+    shown = called("show", "last")[1]
+    assert f"primer compare {report.parent.relative_to(here)}" in shown
+    assert f"command primer train -m {' '.join(asked)}" in shown
+    assert f"primer train -m {' '.join(asked)}" in report.read_text()
+    assert f"verdict {printed.splitlines()[-1].removeprefix('verdict ')}" in done.stdout
+    assert package.compare().table["duration_s"].isna().all()  # of jobs that trained as one
     from primer.tracking.store import Store
 
     names = {file.path for file in Store(f"sqlite:///{here}/mlflow.db").client.list_artifacts(str(sweep))}

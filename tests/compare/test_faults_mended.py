@@ -131,7 +131,7 @@ def test_filters_that_mlflow_would_not_take_as_they_are(text: str, wanted: str) 
 def test_a_run_that_died_before_it_read_its_data_was_tried_again() -> None:
     runs = runs_of({"relu": [0.1, 0.2]})
     died = run_in(write_run("activation=relu", seed=1, status="FAILED"))
-    object.__setattr__(died, "digest", None)  # as that of a full disk, before its "data" record
+    object.__setattr__(died, "data", None)  # as that of a full disk, before its "data" record
     assert compare_runs([*runs, died]).groups[0].counts == {"FINISHED": 2}
 
 

@@ -29,7 +29,7 @@ def group(label: str, scores: Sequence[float], seeds: Sequence[int] | None = Non
     seeds = range(len(scores)) if seeds is None else seeds
     runs = tuple(
         TrackedRun(
-            None, label, "FINISHED", 0.0, 1.0, {}, {}, {"best/val/loss": float(score)}, None, None, None, dict
+            None, label, "FINISHED", 0.0, 1.0, {}, {}, {"best/val/loss": float(score)}, None, None, dict
         )
         for score in scores
     )

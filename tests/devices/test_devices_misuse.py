@@ -21,9 +21,12 @@ CASES: list[tuple[tuple[str, ...], str]] = [
         ("accelerator=cpu", "devices=2"),
         "accelerator.devices=2: accelerator=cpu is one device; expected 1, or accelerator=ddp_cpu",
     ),
-    (("accelerator=gpu",), "accelerator=gpu: no CUDA device is visible; found cpu"),
+    (("accelerator=gpu",), "accelerator=gpu: no CUDA device is visible; expected one, or accelerator=cpu"),
     (("accelerator=mps",), "accelerator=mps: expected a Mac with Apple silicon; found linux"),
-    (("accelerator=ddp",), "accelerator=ddp: no CUDA device is visible; found cpu"),
+    (
+        ("accelerator=ddp",),
+        "accelerator=ddp: no CUDA device is visible; expected one, or accelerator=ddp_cpu",
+    ),
     (
         ("accelerator=ddp_cpu", "num_nodes=2"),
         "accelerator.num_nodes=2: expected srun or torchrun to start the processes",

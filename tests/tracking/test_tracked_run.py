@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from runs import Trained, primer
 from serving import serving
 
+from primer import sync, train
 from primer.config import compose, config_hash
 from primer.data import bundled
 
@@ -219,3 +220,19 @@ def test_a_table_with_categories_is_served_raw(tmp_path: Path) -> None:
         model.predict(raw[["size"]])
     with pytest.raises(ValueError, match="was text in training"):
         model.predict(raw.assign(town=3))
+
+
+def test_curves_that_had_no_room_are_made_and_sent_by_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = train("data=iris", "max_epochs=1")
+    assert [one.has_shipped for one in sync("last")] == [False]
+    curves, (sent,) = result.curves(), tmp_path.glob("mlartifacts/**/curves.parquet")
+    (result.folder / "curves.parquet").unlink()
+    sent.unlink()
+    (synced,) = sync("last")
+    assert synced.error is None
+    assert synced.has_shipped
+    pd.testing.assert_frame_equal(result.curves(), curves)
+    pd.testing.assert_frame_equal(pd.read_parquet(sent), curves)

@@ -110,6 +110,9 @@ def compare(
         found.plot(picture, over=over, smooth=smooth, scale=scale)
     if html:
         found.write_report(html)
+    for file in (csv, picture, html):
+        if file and not as_json:
+            click.echo(f"wrote   {file}")
     return 0
 
 

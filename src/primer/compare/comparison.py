@@ -23,6 +23,7 @@ from primer.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 ALL_PAIRS = 5  # chosen: of more settings each is compared with the best one, or the baseline
 
@@ -110,12 +111,12 @@ class Comparison:
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
     def plot(
-        self, path: str | Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
-    ) -> None:
-        """Draw it, into a PNG, SVG or PDF file."""
+        self, path: str | Path | None = None, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
+    ) -> Figure:
+        """Draw it, into a PNG, SVG or PDF file if one is named; returns Matplotlib's figure."""
         from primer.compare.plot import plot
 
-        plot(self, Path(path), over=over, smooth=smooth, scale=scale)
+        return plot(self, None if path is None else Path(path), over=over, smooth=smooth, scale=scale)
 
     def write_report(self, path: str | Path) -> None:
         """Write it as one page, readable offline."""

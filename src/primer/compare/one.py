@@ -16,9 +16,9 @@ from primer.config.wording import printable
 from primer.console import result_console
 from primer.errors import PrimerError
 from primer.folder import is_sweep, read_config
-from primer.summary import command_name, data_of, metrics_table, relative, terminal_curve
+from primer.summary import command_name, metrics_table, relative, terminal_curve
 from primer.tracking.tags import COMMAND, ERROR, FUSED, NONFINITE, SWEEP, VERIFICATION, WARNING
-from primer.tracking.text import text_of
+from primer.tracking.text import data_of, text_of
 
 TOLD = (COMMAND, ERROR, NONFINITE, WARNING)
 SWITCHES = ("data", "net", "activation", "optimizer", "scheduler", "accelerator")
@@ -54,7 +54,7 @@ def _facts(run: TrackedRun) -> list[tuple[str, str]]:
         if key.startswith(VERIFICATION)
     ]
     if run.data and run.data.get("features"):
-        facts.append(("data", printable(data_of(run.data))))
+        facts.append(("data", data_of(run.data)))
     facts += [("digest", f"{run.digest} of the data")] if run.digest else []
     facts += [("run", run.run_id)] if run.run_id else []
     facts += [("sweep", run.tags[SWEEP])] if SWEEP in run.tags else []

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 MAX_LINES = 8  # chosen: as many colours as can be told apart; the best ones
 MAX_PANELS = 9
+MAX_TICKS = 8  # numbers that can stand side by side below an axis
 MAX_CELLS = 100  # of a heat map, in which numbers can be read
 # Okabe and Ito's colours, which colour-blind people tell apart: https://jfly.uni-koeln.de/color
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -30,15 +31,18 @@ PANEL = 5.2, 3.6  # inches
 
 
 def plot(
-    found: Comparison, path: Path, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
-) -> None:
-    """Draw a comparison into a file; raises RunError where it can't be written."""
-    check_name(path)
+    found: Comparison, path: Path | None, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
+) -> Figure:
+    """Draw a comparison, into a file if one is named; raises RunError where it can't be written."""
+    if path:
+        check_name(path)
     figure = figure_of(found, over=over, smooth=smooth, scale=scale)
     try:
-        figure.savefig(path, dpi=120)
+        if path:
+            figure.savefig(path, dpi=120)
     except OSError as error:
         raise RunError(f"{path}: can't be written: {error.strerror}") from None
+    return figure
 
 
 def check_name(path: Path) -> None:
@@ -159,9 +163,12 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
             color=COLOURS[index % len(COLOURS)],
             label=label if rest else None,
         )
-    all_numbers = [number_of(group.values[key]) or 0.0 for group in found.groups]
+    all_numbers = sorted({number_of(group.values[key]) or 0.0 for group in found.groups})
     if is_log_key(key, all_numbers):
         left.set_xscale("log")
+    if len(all_numbers) <= MAX_TICKS:
+        left.set_xticks(all_numbers, [f"{value:g}" for value in all_numbers])
+        left.minorticks_off()
     if is_log([np.array([group.mean for group in found.groups])], scale):
         left.set_yscale("log")
     left.set_xlabel(_plain(key))

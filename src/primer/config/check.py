@@ -93,7 +93,8 @@ def check_fit(config: dict[str, Any]) -> None:
     _check_targets(config)
     task = TASKS.get(config["switches"]["data"], config["data"].get("task", "auto"))
     if task != "auto":
-        check_task(config, task, has_val="val_fraction" in config["data"])
+        share = config["data"].get("val_fraction")
+        check_task(config, task, has_val=None if share is None else share > 0)
 
 
 def _check_length(config: dict[str, Any]) -> None:
@@ -126,7 +127,8 @@ def _check_devices(config: dict[str, Any]) -> None:
     strategy = node.get("strategy", "single")
     for name in ("devices", "num_nodes"):
         if strategy == "single" and node.get(name) != 1:
-            several = "ddp_cpu" if node["accelerator"] == "cpu" else "ddp"
+            kinds = {"cpu": "ddp_cpu", "auto": "ddp_cpu, or with GPUs ddp"}
+            several = kinds.get(node["accelerator"], "ddp")
             raise ConfigError(
                 f"accelerator.{name}={shown(node[name])}: accelerator={option} is one device; "
                 f"expected 1, or accelerator={several}"
@@ -175,10 +177,11 @@ def _check_targets(config: dict[str, Any]) -> None:
             raise ConfigError(f"{text}: no package {package!r} in this folder or environment")
 
 
-def check_task(config: dict[str, Any], task: str, *, has_val: bool) -> None:
+def check_task(config: dict[str, Any], task: str, *, has_val: bool | None) -> None:
     """Criterion and watched metric suit the target; called again once the data say what it is.
 
-    With `has_val`, rows to validate on, a validation finds what is watched.
+    `has_val` says whether there are rows to validate on; without, only a loss can be watched, which is then
+    that of training. None: that is not known yet.
     """
     switches = config["switches"]
     found = {"classification": "classes", "regression": "a real-valued target"}[task]
@@ -189,11 +192,11 @@ def check_task(config: dict[str, Any], task: str, *, has_val: bool) -> None:
             f"criterion={switches['criterion']}: is for {wanted}, but data={switches['data']} has {found}; "
             f"expected criterion={'|'.join(fitting)}, or auto"
         )
-    watchable = [f"val/{name}" for name in ("loss", *METRICS[task])]
-    if not has_val:
-        watchable.insert(0, "train/loss")
+    watchable = [] if has_val else ["train/loss"]
+    watchable += [f"val/{name}" for name in ("loss", *(METRICS[task] if has_val is not False else ()))]
     if config["monitor"] not in watchable:
         hint = did_you_mean(config["monitor"], watchable)
+        found = "no rows to validate on" if has_val is False else found
         raise ConfigError(
             f"monitor={shown(config['monitor'])}: data={switches['data']} has {found}{hint} "
             f"(metrics: {', '.join(watchable)})"

@@ -77,6 +77,8 @@ def _unreadable(text: str) -> str:
         return f"{shown(text)}: no such option{hint}"
     if equals and not key.isascii():
         return f"{shown(key)}: no such key{did_you_mean(key, schema.GROUPS)}"
+    if re.search(r"\s[\w./]+=", value):
+        return f"{shown(text)}: is several overrides in one; expected each by itself"
     if equals and re.fullmatch(r"[+~]*[\w./]+", key):
         return f"{shown(text)}: the value can't be read; expected it in quotes: '{key}=\"{shown(value)}\"'"
     for group in schema.GROUPS:
@@ -95,8 +97,17 @@ def _option(override: Override, config_dir: str | Path | None) -> str:
         raise ConfigError(f"{text}: expected an option ({', '.join(available)}), or a key, {group}.KEY=VALUE")
     if option not in available:
         hint = did_you_mean(option, available, f"{group}=") if isinstance(option, str) else ""
+        hint = hint or _place_of(group, str(option))
         raise ConfigError(f"{text}: no such option{hint} (options: {', '.join(available)})")
     return str(option)
+
+
+def _place_of(group: str, option: str) -> str:
+    """The folder of this directory that has such an option, as a hint."""
+    if not re.fullmatch(r"[\w-]+", option):
+        return ""
+    found = sorted(path.parent.parent.name for path in Path.cwd().glob(f"*/{group}/{option}.yaml"))
+    return f"; did you mean it with --config-dir {shown(found[0])}?" if found else ""
 
 
 def set_key(tree: DictConfig, override: Override, switches: dict[str, str]) -> None:

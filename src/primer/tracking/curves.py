@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.files import write_atomically
+from primer.files import CURVES, PICTURE, write_atomically
 from primer.tracking.journal import Record
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def last_values(records: list[Record]) -> dict[str, float]:
 
 def write(records: list[Record], folder: Path, *, has_picture: bool = True) -> None:
     """Write `curves.parquet` and, when there is a loss to show, `curves.png`, into a run's folder."""
-    _write_table(records, folder / "curves.parquet")
+    _write_table(records, folder / CURVES)
     losses = {key: curve for key, curve in curves_of(records).items() if key in ("train/loss", "val/loss")}
     if losses and has_picture:
-        _draw(losses, folder / "curves.png")
+        _draw(losses, folder / PICTURE)
 
 
 def _write_table(records: list[Record], path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primer.files import check_plain
+from primer.files import CURVES, PICTURE, check_plain
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, read, sync
 from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, VERIFICATION, WARNING
@@ -30,8 +30,8 @@ ARTIFACTS = (
     "config.yaml",
     "environment.json",
     "uncommitted.patch",
-    "curves.parquet",
-    "curves.png",
+    CURVES,
+    PICTURE,
     "traceback.txt",
     "verification.md",
 )
@@ -139,6 +139,13 @@ class Shipment:
             raise
         self.has_arrived = self._waiting[-1]["kind"] == "end" and attempt == self._attempt
         self._waiting = []
+        return True
+
+    def add(self, files: list[Path]) -> bool:
+        """Add files to the artifacts of a run that is there; whether it is."""
+        if self.run_id is None or self.was_deleted:
+            return False
+        self._late.open().log_artifacts(self.run_id, files)
         return True
 
     def _find_or_create(self) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ def serve(port: int, sweep: str | None = None) -> None:
         for line in links(uri, redacted_text(uri), sweep) if sweep else []:
             print(line)
         return
+    check_free(port)
     for line in links(uri, f"http://127.0.0.1:{port}", sweep):
         print(line)
     print("Ctrl-C ends it", flush=True)
@@ -42,6 +45,17 @@ def serve(port: int, sweep: str | None = None) -> None:
     # the seven job processes that MLflow starts otherwise outlive it, and serve nothing that primer uses
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     os.execv(sys.executable, command)
+
+
+def check_free(port: int) -> None:
+    """Raise UsageError for a port that somebody listens on: the server would end without an exit code."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            tried.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            reason = "is taken" if getattr(error, "errno", None) == errno.EADDRINUSE else "can't be used"
+            raise UsageError(f"--port {port}: {reason}; expected another, such as --port 5001") from None
 
 
 def links(uri: str, base: str, sweep: str | None) -> list[str]:

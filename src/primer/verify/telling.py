@@ -52,15 +52,20 @@ def allowed(subject: Subject, other: Tensor, beside: Tensor | float = 1.0) -> Te
 
 
 def worst(mine: Tensor, theirs: Tensor, margin: Tensor, x: Tensor | None = None) -> int | None:
-    """Where they are furthest apart, if by more than `margin`; given inputs `x`, the plainest of such."""
+    """Where they are furthest apart, if by more than `margin`; given inputs `x`, the plainest that shows it.
+
+    It shows it where they are at least half as far apart as anywhere.
+    """
     a, b = mine.double(), theirs.double()
     error = (a - b).abs()
     is_right = (a == b) | (a.isnan() & b.isnan()) | (error <= margin)
     places = (~is_right).flatten().nonzero().flatten()
     if not places.numel():
         return None
+    errors = error.flatten()[places].nan_to_num(nan=torch.inf)
     if x is None:
-        return int(places[error.flatten()[places].nan_to_num(nan=torch.inf).argmax()])
+        return int(places[errors.argmax()])
+    places = places[errors >= errors.max() / 2]
     keys = [(len(told(value)), abs(value), value < 0) for value in x.flatten()[places].tolist()]
     return int(places[keys.index(min(keys))])
 
