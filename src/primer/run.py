@@ -103,22 +103,11 @@ def attempt(
     courier = means.courier if means else own
     shipment = courier.add(folder) if courier else None
     failure: BaseException | None = None
-    secrets = secrets_of(config)
-    keep_secret(secrets.values())
+    keep_secret(secrets_of(config).values())
     try:
         if own:
             own.start()
-        if means is None:
-            Thread(target=curves.warm_up).start()  # its imports, beside the worker's
-        if debug:
-            exit_code = _train_here(folder, secrets)
-        else:
-            prepare_vigil(folder, is_shared=is_shared(config))
-            place = lead(config, folder) if means is None else {}
-            exit_code = train_in_worker(folder, secrets, lock, stop, courier, means, place)
-        ending = ending_of(exit_code, last_attempt(read(folder)), folder)
-        if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
-            ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
+        ending = _train(folder, config, stop, lock, courier, means, debug=debug)
     except UsageError:
         if shipment:
             shipment.has_arrived = True
@@ -135,6 +124,32 @@ def attempt(
     if failure:
         raise failure
     return dataclasses.replace(result, run_id=id_of(folder), is_shipped=is_shipped)
+
+
+def _train(
+    folder: Path,
+    config: dict[str, Any],
+    stop: Stopping,
+    lock: int,
+    courier: Courier | None,
+    means: Means | None,
+    *,
+    debug: bool,
+) -> Ending:
+    """Train in a worker, or right here, and tell how that ended."""
+    secrets = secrets_of(config)
+    if means is None:
+        Thread(target=curves.warm_up).start()  # its imports, beside the worker's
+    if debug:
+        exit_code = _train_here(folder, secrets)
+    else:
+        prepare_vigil(folder, is_shared=is_shared(config))
+        place = lead(config, folder) if means is None else {}
+        exit_code = train_in_worker(folder, secrets, lock, stop, courier, means, place)
+    ending = ending_of(exit_code, last_attempt(read(folder)), folder)
+    if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
+        return Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
+    return ending
 
 
 def conclude(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +204,11 @@ def test_a_step_that_was_recorded_twice_has_its_later_value() -> None:
     curve = Curve.of([1, 2, 3, 2, 3, 4], [1, 2, 3, 20, 30, 40], [0] * 6)
     assert curve.steps.tolist() == [1, 2, 3, 4]
     assert curve.values.tolist() == [1, 20, 30, 40]
+
+
+def test_runs_that_have_no_end_are_told_as_such() -> None:
+    early = [dataclasses.replace(run, metrics={}) for run in runs_of({"relu": [0.1], "tanh": [0.3]})]
+    with pytest.raises(
+        UsageError, match="no run has come to its end with a final/train/loss; they have none"
+    ):
+        compare_runs(early)

@@ -46,3 +46,12 @@ def stored(folder: Path) -> list[optuna.trial.FrozenTrial]:
     """The trials as another tool of Optuna's reads them."""
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
     return optuna.load_study(study_name=None, storage=optuna.storages.JournalStorage(backend)).trials
+
+
+def best_of(search: Search) -> tuple[int, float] | None:
+    """Number and value of the best trial that ran to its end."""
+    if not search._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)):
+        return None
+    best = search._study.best_trial
+    assert best.value is not None
+    return best.number, best.value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,26 +156,17 @@ def compare_runs(
         if kind not in fair.ALLOWED:
             raise UsageError(f"--allow {kind}: expected {', '.join(fair.ALLOWED)}")
     kept = without_repeats(runs)
-    notes = []
-    if len(kept) < len(runs):
-        notes.append(f"{len(runs) - len(kept)} of {len(runs)} runs repeat others, and are left out")
     if by:
         check_keys(by, kept, "--by")
     keys = differing(kept)
     chosen = metric or _metric_of(kept)
-    _check_metric(chosen, kept)
+    _check_metric(metric, chosen, kept)
     problems = fair.check(kept, chosen, allow)
-    notes += [*problems.values(), *(f"other code: {line}" for line in fair.code_differences(kept))]
     groups = groups_of(kept, tuple(by) or keys, chosen)
-    if rest := [key for key in keys if by and key not in by]:
-        notes.append(f"averaged over what else differs: {', '.join(rest)}")
-    known = [group for group in groups if group.runs]
-    mixed = [key for key in rest if len({frozenset(group.values_of(key)) for group in known}) > 1]
-    if mixed:
-        notes.append(f"not the same in all settings, so what is seen may be its doing: {', '.join(mixed)}")
-    lost = [group.label for group in groups if len(group.runs) < group.counts.get("FINISHED", 0)]
-    if lost:
-        notes.append(f"finished runs without a finite {chosen} are left out: of {', '.join(lost)}")
+    notes = [f"{len(runs) - len(kept)} of {len(runs)} runs repeat others, and are left out"]
+    notes = notes if len(kept) < len(runs) else []
+    notes += [*problems.values(), *(f"other code: {line}" for line in fair.code_differences(kept))]
+    notes += _notes_on(groups, [key for key in keys if by and key not in by], chosen)
     watched = {run.monitor for run in kept}
     if not metric and len(watched) > 1:
         notes.append(
@@ -194,6 +185,19 @@ def compare_runs(
     )
 
 
+def _notes_on(groups: Sequence[Group], rest: Sequence[str], metric: str) -> Iterator[str]:
+    """What a mean of a setting is made of; `rest` are the keys that differ and make no setting."""
+    if rest:
+        yield f"averaged over what else differs: {', '.join(rest)}"
+    known = [group for group in groups if group.runs]
+    mixed = [key for key in rest if len({frozenset(group.values_of(key)) for group in known}) > 1]
+    if mixed:
+        yield f"not the same in all settings, so what is seen may be its doing: {', '.join(mixed)}"
+    lost = [group.label for group in groups if len(group.runs) < group.counts.get("FINISHED", 0)]
+    if lost:
+        yield f"finished runs without a finite {metric} are left out: of {', '.join(lost)}"
+
+
 def _metric_of(runs: Sequence[TrackedRun]) -> str:
     """The best of what the runs watched, else the last training loss."""
     known = {key for run in runs for key in run.metrics if key.startswith(ENDS)}
@@ -201,11 +205,12 @@ def _metric_of(runs: Sequence[TrackedRun]) -> str:
     return (len(monitors) == 1 and watched_key(known, *monitors)) or "final/train/loss"
 
 
-def _check_metric(metric: str, runs: Sequence[TrackedRun]) -> None:
+def _check_metric(asked: str | None, metric: str, runs: Sequence[TrackedRun]) -> None:
     known = sorted({key for run in runs for key in run.metrics})
     if metric not in known:
         has = f"they have {', '.join(known)}" if known else "they have none"
-        raise UsageError(f"--metric {metric}: no run has it; {has}")
+        what = f"--metric {asked}: no run has it" if asked else f"no run has come to its end with a {metric}"
+        raise UsageError(f"{what}; {has}")
 
 
 def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:

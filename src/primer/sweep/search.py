@@ -47,8 +47,8 @@ class Search:
     >>> [override.partition("=")[0] for override in overrides]
     ['optimizer.lr', 'activation']
     >>> search.tell(number, 0.25)
-    >>> search.best, search.ask()
-    ((0, 0.25), None)
+    >>> search.num_told, search.ask()
+    (1, None)
     >>> search.close()
     """
 
@@ -145,18 +145,6 @@ class Search:
             trials = self._trials()
             running = [number for number in self._inherited if not trials[number].state.is_finished()]
             return [(number, self._overrides(number)) for number in running]
-
-    @property
-    def best(self) -> tuple[int, float] | None:
-        """Number and value of the best trial that ran to its end, or None."""
-        from optuna.trial import TrialState
-
-        with self._turn():
-            if not self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-                return None
-            best = self._study.best_trial
-        assert best.value is not None
-        return best.number, best.value
 
     @property
     def num_told(self) -> int:

@@ -233,8 +233,7 @@ def _two_uses(call: Call, args: Sequence[Any], subject: Subject) -> Finding | No
 
 def _copied(one: Trial) -> Trial:
     """Out of reach of a function that answers with the same tensor each time."""
-    gradients = [None if gradient is None else gradient.clone() for gradient in one.gradients]
-    return Trial([answer.clone() for answer in one.answers], gradients)
+    return Trial([answer.clone() for answer in one.answers], _clones(one.gradients))
 
 
 def _accumulated(call: Call, args: Sequence[Any], subject: Subject) -> Finding | None:

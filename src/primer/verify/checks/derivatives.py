@@ -134,10 +134,12 @@ def _slope(low2: Any, low: Any, high: Any, high2: Any) -> Any:
 
 
 def drawn_like(like: Tensor, seed: int) -> Tensor:
+    """Standard normal float64 numbers in a tensor's shape."""
     return torch.randn(like.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def dot(some: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """The scalar product of two lists of tensors, pair by pair."""
     return torch.stack([(one * other).sum() for one, other in zip(some, others, strict=True)]).sum()
 
 
