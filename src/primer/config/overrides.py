@@ -104,7 +104,7 @@ def _option(override: Override, config_dir: str | Path | None) -> str:
 
 def _place_of(group: str, option: str) -> str:
     """The folder of this directory that has such an option, as a hint."""
-    if not re.fullmatch(r"[\w-]+", option):
+    if not re.fullmatch(r"[\w-]{1,99}", option, re.ASCII):  # as a file can be called
         return ""
     found = sorted(path.parent.parent.name for path in Path.cwd().glob(f"*/{group}/{option}.yaml"))
     return f"; did you mean it with --config-dir {shown(found[0])}?" if found else ""
