@@ -55,6 +55,10 @@ def worst(mine: Tensor, theirs: Tensor, margin: Tensor, x: Tensor | None = None)
     """Where they are furthest apart, if by more than `margin`; given inputs `x`, the plainest that shows it.
 
     It shows it where they are at least half as far apart as anywhere.
+
+    >>> x = torch.tensor([1.0, 2.5, 3.0, 4.0])
+    >>> worst(2 * x, torch.tensor([2.01, 6.0, 7.5, 8.0]), torch.full([4], 0.001), x)
+    2
     """
     a, b = mine.double(), theirs.double()
     error = (a - b).abs()
