@@ -102,8 +102,8 @@ def _environment(runs: Sequence[TrackedRun]) -> list[tuple[str, str]]:
 
 def _repeat(found: Comparison) -> list[str]:
     sweeps = {run.folder.parent for run in found.runs if run.folder and is_sweep(run.folder.parent)}
-    headers = [header for sweep in sorted(sweeps) if (header := first_record(sweep))]
-    lines = [header["tags"][COMMAND] for header in headers if COMMAND in header["tags"]]
+    tags = [(first_record(sweep) or {}).get("tags", {}) for sweep in sorted(sweeps)]
+    lines = [str(each[COMMAND]) for each in tags if COMMAND in each]
     lines.append(f"{found.asked} --html report.html")
     best = found.groups[0].best
     if best:

@@ -138,7 +138,7 @@ def _note(
         return "no job was begun\n"
     metric = metric_of(found, jobs[0].config["monitor"])
     ranks = [rank(metric, objective(result)[1] if result else None) for result in found]
-    command = (first_record(folder) or {})["tags"].get(COMMAND)
+    command = (first_record(folder) or {}).get("tags", {}).get(COMMAND)
     parts = [counts, verdict, f"`{command}`" if command else ""]
     best = best_of(found, metric)
     if best:
