@@ -123,7 +123,11 @@ def test_own_parts_compose(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_own_parts_need_their_folder(own: Path) -> None:
     done = primer("train", "net=my_net", cwd=own)
     assert done.returncode == 2
-    assert "net=my_net: no such option (options: manual, sequential, tensors, two_layer)" in done.stderr
+    hint = "did you mean it with --config-dir my_conf? (options: manual, sequential, tensors, two_layer)"
+    assert f"net=my_net: no such option; {hint}" in done.stderr
+    (own / "my_conf").rename(own / "it's mine")
+    done = primer("train", "net=my_net", cwd=own)
+    assert "--config-dir 'it'\"'\"'s mine'?" in done.stderr
 
 
 def test_folder_of_own_parts_may_have_any_name(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:

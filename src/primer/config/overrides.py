@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def _place_of(group: str, option: str) -> str:
     if not re.fullmatch(r"[\w-]{1,99}", option, re.ASCII):  # as a file can be called
         return ""
     found = sorted(path.parent.parent.name for path in Path.cwd().glob(f"*/{group}/{option}.yaml"))
-    return f"; did you mean it with --config-dir {shown(found[0])}?" if found else ""
+    return f"; did you mean it with --config-dir {shlex.quote(shown(found[0]))}?" if found else ""
 
 
 def set_key(tree: DictConfig, override: Override, switches: dict[str, str]) -> None:
