@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 from going import AS_MUCH_AS, Going
 
+from primer import sweep, train
+from primer.errors import ConfigError, SweepError
 from primer.sync import settle
 from primer.tracking.facts import host
 from primer.tracking.journal import Journal, read
@@ -231,3 +235,34 @@ def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(tmp_path: Path) -> 
             fcntl.flock(asking, fcntl.LOCK_UN)
             assert settled.result() == []
     assert [record.get("status") for record in read(tmp_path)] == [None, "FINISHED"]
+
+
+def test_what_never_began_takes_nothing_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, key = tmp_path / "mine" / "results" / "a", tmp_path / "outputs" / ".key"
+    mine.mkdir(parents=True)
+    (mine.parent / ".key").write_text("of mine")
+    with pytest.raises(SweepError, match="abc"):
+        sweep("hydra.sweep.dir=mine/results/a", "optimizer.lr=0.1,abc")
+    assert list(mine.iterdir()) == []
+    assert (mine.parent / ".key").exists()
+    assert not key.parent.exists()
+    key.parent.mkdir()
+    key.write_bytes(b"k" * 32)  # of runs that were begun elsewhere, by another process
+    with pytest.raises(ConfigError, match="no validation row"):
+        train("data=iris", "data.val_fraction=0")
+    assert key.read_bytes() == b"k" * 32
+    assert [path.name for path in key.parent.iterdir()] == [".key"]
+    key.unlink()
+    with pytest.raises(ConfigError, match="no validation row"):
+        train("data=iris", "data.val_fraction=0")
+    assert not key.parent.exists()
+
+
+def test_what_an_encoding_has_no_letter_for_is_spelled_out() -> None:
+    program = "from primer.output import endure; endure(); print('na\\u00efve')"
+    variables = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "na\\xefve\n"

@@ -15,6 +15,7 @@ from primer.files import (
     remove_verified,
     step_files,
     write_atomically,
+    write_named,
     write_verified,
 )
 
@@ -76,3 +77,20 @@ def test_checkpoints_are_those_of_steps_the_newest_first(tmp_path: Path) -> None
     ):
         (tmp_path / name).touch()
     assert [path.name for path in step_files(tmp_path)] == ["step-100.ckpt", "step-10.ckpt", "step-9.ckpt"]
+
+
+def test_a_file_that_somebody_named_is_written_where_it_leads(tmp_path: Path) -> None:
+    real, link, pipe = tmp_path / "real", tmp_path / "link", tmp_path / "pipe"
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    write_named(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_named(pipe, b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with pytest.raises(RunError, match="Is a directory"):
+        write_named(tmp_path, b"x")

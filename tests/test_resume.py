@@ -212,6 +212,8 @@ def test_longer_forked_and_reproduced(table_run: Trained, monkeypatch: pytest.Mo
         primer_api.resume(str(longer.folder), "max_steps=7")
     forked = primer_api.resume(str(longer.folder), "optimizer.lr=0.5", "max_steps=12", fork=True)
     assert forked.folder != longer.folder
+    told = read(forked.folder)[0]["tags"]["primer.command"]
+    assert told == f"primer resume {longer.folder} optimizer.lr=0.5 max_steps=12 --fork"
     curve = forked.curves().query("key == 'train/loss'")
     assert curve["step"].tolist() == [10, 11, 12]
     assert primer_api.reproduce(str(forked.folder)).verdict == "bitwise equal"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -26,6 +27,11 @@ class Main(click.Group):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         endure()
+        try:
+            Path.cwd()
+        except OSError as error:
+            click.echo(f"primer: the working directory: {error.strerror}", err=True)
+            sys.exit(2)
         try:
             sys.exit(super().main(*args, **options | {"standalone_mode": False}))
         except click.exceptions.NoArgsIsHelpError as error:

@@ -48,6 +48,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def write_named(path: Path, content: bytes) -> None:
+    """Write a file that somebody named: where a link leads, and as it comes into a device or a pipe."""
+    path = path.resolve()
+    if not path.exists() or path.is_file():
+        write_atomically(path, content)
+        return
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror}") from error
+
+
 def write_verified(path: Path, content: bytes) -> None:
     """Write a file with its SHA-256 beside it, and read it back.
 

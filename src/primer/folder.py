@@ -11,7 +11,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ import yaml
 
 from primer.config import config_hash, flat, group_name
 from primer.errors import UsageError
-from primer.files import KEY, ROOT, SWEEP_FILE, check_plain, write_atomically
+from primer.files import ROOT, SWEEP_FILE, check_plain, write_atomically
 from primer.redact import redacted, redacted_text
 from primer.tracking import tags
 from primer.tracking.facts import environment, git_facts, git_patch, host, source_facts
 from primer.tracking.journal import NAME, Journal, reserve_room
-from primer.tracking.mark import mark_of
+from primer.tracking.mark import forget_key, mark_of
 from primer.tracking.uri import uri_of
 from primer.yaml_text import from_yaml, to_yaml
 
@@ -57,16 +57,20 @@ def create_folder(name: str, root: Path | None = None) -> Path:
 
 
 def discard(folder: Path) -> None:
-    """Remove a run's folder, and the folders around it that only held this one."""
-    shutil.rmtree(folder)
-    day, root = folder.parents[:2]
-    try:
-        day.rmdir()
-        if [path.name for path in root.iterdir()] == [KEY]:  # no run is left that it marked
-            (root / KEY).unlink()
-        root.rmdir()
-    except OSError:  # others are in it
+    """Remove the folder of a run that never began, and below `outputs` what was made for it alone.
+
+    One that was named by somebody stays, empty.
+    """
+    root = Path.cwd() / ROOT
+    if root not in folder.parents:
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         return
+    shutil.rmtree(folder)
+    with suppress(OSError):  # others are in them
+        folder.parent.rmdir()
+        forget_key()
+        root.rmdir()
 
 
 def write_header(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from typing import Any, TextIO
@@ -43,5 +44,8 @@ class Enduring:
 
 
 def endure() -> None:
-    """Let standard output and error outlive who reads them."""
+    """Let standard output and error outlive who reads them, and what their encoding has no letter for."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = Enduring(sys.stdout), Enduring(sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from primer.result import RunResult
 from primer.run import run as run_config
 from primer.tracking.drift import changed_files, drift
 from primer.tracking.journal import points_of, read
-from primer.tracking.tags import REPRODUCES
+from primer.tracking.tags import COMMAND, REPRODUCES
 from primer.tracking.trouble import asking
 from primer.tracking.uri import tracking_uri
 
@@ -66,7 +67,9 @@ def reproduce(run: str, *, trust: Sequence[str] = (), tolerance: float = TOLERAN
         tolerance = max(tolerance, FUSED_TOLERANCE)
         changed.append(f"trained: as one with {model.num_fused - 1} others -> alone, which rounds otherwise")
     result = run_config(
-        model.config, tags={REPRODUCES: model.run_id or str(run)}, prepare=model.bring_checkpoint
+        model.config,
+        tags={REPRODUCES: model.run_id or str(run), COMMAND: shlex.join(["primer", "reproduce", str(run)])},
+        prepare=model.bring_checkpoint,
     )
     records = read(result.folder)
     again = points_of(records)

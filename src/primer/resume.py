@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from primer.folder import (
 )
 from primer.joining import leading
 from primer.leaving import write_end
-from primer.redact import secrets_of
+from primer.redact import redacted, secrets_of
 from primer.result import RunResult
 from primer.run import attempt, result_of
 from primer.run import run as run_config
@@ -39,7 +40,7 @@ from primer.tracking.facts import host
 from primer.tracking.heartbeat import BEAT_EVERY_S
 from primer.tracking.journal import NAME, Journal, Record, give_room_back, last_record, read, reserve_room
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import DRIFT, FORKED_FROM, HOST
+from primer.tracking.tags import COMMAND, DRIFT, FORKED_FROM, HOST
 
 
 def resume_run(run: str, *overrides: str, fork: bool = False, debug: bool = False) -> RunResult:
@@ -64,7 +65,9 @@ def _resume(folder: Path, run: str, overrides: Sequence[str], *, fork: bool, deb
     config = read_config(folder)
     changes = changes_of(config, overrides)
     if fork:
-        return _fork(folder, with_secrets(with_changes(config, changes, overrides), overrides), debug=debug)
+        tags = {COMMAND: shlex.join(["primer", "resume", run, *redacted(list(overrides)), "--fork"])}
+        new = with_secrets(with_changes(config, changes, overrides), overrides)
+        return _fork(folder, new, tags, debug=debug)
     check_changes(changes)
     new = with_secrets(with_changes(config, changes, overrides), overrides)
     with held(folder) as lock, StopSignal(is_impatient=debug) as stop:
@@ -101,11 +104,10 @@ def _end_of(folder: Path) -> Record:
     return write_end(folder, Ending("KILLED", 137, DIED), 0.0)
 
 
-def _fork(folder: Path, config: dict[str, Any], *, debug: bool) -> RunResult:
+def _fork(folder: Path, config: dict[str, Any], tags: dict[str, str], *, debug: bool) -> RunResult:
     checkpoint = _newest_whole(folder)
     name = f"fork {run_name(config['typed']['overrides'], config)}"
-    tags = {FORKED_FROM: f"{id_of(folder) or folder} {checkpoint.name}"}
-
+    tags |= {FORKED_FROM: f"{id_of(folder) or folder} {checkpoint.name}"}
     prepare = partial(bring_fork, checkpoint)
     return run_config(config | {"name": name}, debug=debug, tags=tags, prepare=prepare)
 

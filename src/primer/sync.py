@@ -119,7 +119,7 @@ def ship(folder: Path) -> Synced:
                 has_shipped = shipment.add(late)
         return Synced(folder, shipment.run_id, has_shipped, was_deleted=shipment.was_deleted)
     except UsageError as error:
-        return Synced(folder, None, False, str(error))
+        return Synced(folder, None, False, str(error).removeprefix(f"{folder}: "))
     except Exception as error:  # the others are shipped all the same
         return Synced(folder, id_of(folder), False, f"{redacted_text(uri)} {reason_of(error)}")
 

@@ -201,8 +201,10 @@ def test_a_run_on_one_screen() -> None:
         assert f"primer resume {folder.relative_to(Path.cwd())}" in printed
         assert "command  primer train activation=tanh optimizer.lr=0.5 data.seed=4" in printed
         assert "train/loss" in printed
-    failed = write_run(seed=1, status="FAILED", tags={"primer.error": "of a test"})
-    assert "of a test" in called("show", str(failed))[1]
+    failed = write_run(seed=1, status="FAILED")
+    shown = called("show", str(failed))[1]
+    assert "error    of a test" in shown
+    assert f"primer resume {failed.relative_to(Path.cwd())}\n" in shown
 
 
 def test_a_sweep_leaves_its_report_and_is_compared(here: Path) -> None:

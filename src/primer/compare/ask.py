@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from primer.compare.comparison import Comparison
+    from primer.errors import UsageError
+from primer.compare.comparison import Comparison
 
 
 def compare(
@@ -69,4 +70,6 @@ def runs(
     """
     from primer.compare.listing import listed, run_table
 
+    if limit < 1:
+        raise UsageError(f"limit={limit}: expected a whole number, at least 1")
     return run_table(listed(sweep, where=where, experiment=experiment, limit=limit))

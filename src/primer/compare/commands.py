@@ -86,7 +86,7 @@ def compare(
     from primer.compare.ask import compare
     from primer.compare.plot import check_name
     from primer.compare.show import show
-    from primer.files import write_atomically
+    from primer.files import write_named
 
     if picture:
         check_name(Path(picture))
@@ -105,7 +105,7 @@ def compare(
     else:
         show(found, over=over, smooth=smooth, scale=scale)
     if csv:
-        write_atomically(Path(csv), found.run_table.to_csv(index=False).encode())
+        write_named(Path(csv), found.run_table.to_csv(index=False).encode())
     if picture:
         found.plot(picture, over=over, smooth=smooth, scale=scale)
     if html:

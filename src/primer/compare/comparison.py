@@ -163,8 +163,8 @@ def compare_runs(
     _check_metric(metric, chosen, kept)
     problems = fair.check(kept, chosen, allow)
     groups = groups_of(kept, tuple(by) or keys, chosen)
-    notes = [f"{len(runs) - len(kept)} of {len(runs)} runs repeat others, and are left out"]
-    notes = notes if len(kept) < len(runs) else []
+    num_repeats = len(runs) - len(kept)
+    notes = [f"{num_repeats} of {len(runs)} runs repeat others, and are left out"] if num_repeats else []
     notes += [*problems.values(), *(f"other code: {line}" for line in fair.code_differences(kept))]
     notes += _notes_on(groups, [key for key in keys if by and key not in by], chosen)
     watched = {run.monitor for run in kept}
@@ -209,7 +209,11 @@ def _check_metric(asked: str | None, metric: str, runs: Sequence[TrackedRun]) ->
     known = sorted({key for run in runs for key in run.metrics})
     if metric not in known:
         has = f"they have {', '.join(known)}" if known else "they have none"
-        what = f"--metric {asked}: no run has it" if asked else f"no run has come to its end with a {metric}"
+        what = (
+            f"--metric {asked}: no run has it"
+            if asked is not None
+            else f"no run has come to its end with a {metric}"
+        )
         raise UsageError(f"{what}; {has}")
 
 

@@ -65,6 +65,8 @@ def bands(groups: Sequence[Group], metric: str, *, over: str = "steps", smooth: 
     """
     if over not in AXES:
         raise UsageError(f"over={over}: expected one of {', '.join(AXES)}")
+    if not 0 <= smooth < 1:
+        raise UsageError(f"smooth={smooth}: expected a number, at least 0 and below 1")
     found = []
     for group in groups:
         curves = [

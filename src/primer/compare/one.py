@@ -73,7 +73,8 @@ def _commands(run: TrackedRun) -> list[tuple[str, str]]:
         return [(what, f"{primer} {word} {name}") for what, word in words.items()]
     found = [("repeat", f"{primer} reproduce {name}")]
     if run.folder:
-        found.insert(0, ("go on", f"{primer} resume {name} max_epochs=..."))
+        longer = " max_epochs=..." if run.status == "FINISHED" else ""
+        found.insert(0, ("go on", f"{primer} resume {name}{longer}"))
     if SWEEP in run.tags:
         found.append(("compare", f"{primer} compare {shlex.quote(run.tags[SWEEP])}"))
     return found

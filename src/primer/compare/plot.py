@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 MAX_LINES = 8  # chosen: as many colours as can be told apart; the best ones
 MAX_PANELS = 9
-MAX_TICKS = 8  # numbers that can stand side by side below an axis
+ROOM = 0.08  # of an axis, which a number below it takes
 MAX_CELLS = 100  # of a heat map, in which numbers can be read
 # Okabe and Ito's colours, which colour-blind people tell apart: https://jfly.uni-koeln.de/color
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
@@ -126,7 +126,8 @@ def _draw_curves(
         name = _label(group, keys)
         colour = COLOURS[labels.index(name) % len(COLOURS)]
         dash = "--" if is_drawn(line, [earlier for _, earlier in lines[:place]]) else "-"
-        axes.plot(line.x, line.mean, dash, color=colour, linewidth=1.6, label=f"{name} (n={line.n})")
+        marked = "o" if len(line.x) == 1 else dash  # a point has no line
+        axes.plot(line.x, line.mean, marked, color=colour, linewidth=1.6, label=f"{name} (n={line.n})")
         low = line.low_above(zero=with_log)
         axes.fill_between(line.x, low, line.high, color=colour, alpha=0.18, linewidth=0)
     if with_log:
@@ -166,7 +167,7 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
     all_numbers = sorted({number_of(group.values[key]) or 0.0 for group in found.groups})
     if is_log_key(key, all_numbers):
         left.set_xscale("log")
-    if len(all_numbers) <= MAX_TICKS:
+    if _have_room(np.log10(all_numbers) if left.get_xscale() == "log" else np.array(all_numbers)):
         left.set_xticks(all_numbers, [f"{value:g}" for value in all_numbers])
         left.minorticks_off()
     if is_log([np.array([group.mean for group in found.groups])], scale):
@@ -179,6 +180,11 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
     _draw_curves(right, found, found.groups, found.by, labels, over, smooth, scale)
     _name_what_is_left(figure, found, MAX_LINES)
     return figure
+
+
+def _have_room(places: np.ndarray) -> bool:
+    """Whether numbers at these places of an axis do not overlap."""
+    return len(places) > 1 and float(np.diff(places).min()) >= ROOM * float(np.ptp(places))
 
 
 def _heat_map(found: Comparison, x_key: str, y_key: str) -> Figure:

@@ -20,7 +20,7 @@ from primer.compare.plot import figure_of
 from primer.compare.runs import TrackedRun
 from primer.compare.settings import numeric_keys
 from primer.compare.telling import COLUMNS, number, row_of
-from primer.files import write_atomically
+from primer.files import write_named
 from primer.folder import is_sweep, read_environment
 from primer.summary import relative
 from primer.tracking.journal import first_record
@@ -31,7 +31,7 @@ MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
 
 def write_report(found: Comparison, path: Path) -> None:
     """Write the page, whole or not at all; raises RunError where it can't be written."""
-    write_atomically(path, page_of(found).encode())
+    write_named(path, page_of(found).encode())
 
 
 def page_of(found: Comparison) -> str:

@@ -20,7 +20,7 @@ from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import read
 from primer.tracking.shipment import id_of
-from primer.tracking.tags import CONFIG_HASH, FOLDER, FUSED, HOST, PRUNED, SWEEP
+from primer.tracking.tags import CONFIG_HASH, ERROR, FOLDER, FUSED, HOST, PRUNED, SWEEP, params_in, tags_in
 from primer.tracking.text import text_of
 
 if TYPE_CHECKING:
@@ -121,15 +121,14 @@ def run_in(folder: Path) -> TrackedRun:
     records = read(folder)
     if not records or records[0]["kind"] != "run":
         raise UsageError(f"{folder}: its {JOURNAL} does not begin with a run")
-    begun = [record for record in records if record["kind"] in ("run", "resume")]
     data = next((record for record in reversed(records) if record["kind"] == "data"), None)
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = dict(records[0]["tags"])
+    params: dict[str, str] = {}
     for record in records:
-        tags |= record["tags"] if record["kind"] in ("run", "resume", "tags") else {}
-        tags |= {FUSED: str(record["num_fused"])} if "num_fused" in record else {}
-    params = {key: text_of(value) for record in begun for key, value in record["params"].items()}
-    if data:
-        params["criterion"] = data["criterion"]
+        tags |= tags_in(record)
+        params |= {key: text_of(value) for key, value in params_in(record).items()}
+    if records[-1]["kind"] != "end" or not records[-1]["error"]:
+        tags.pop(ERROR, None)  # that of an attempt before
     if "job" in records[0]:
         tags[SWEEP] = id_of(folder.parent) or str(folder.parent)
     ends = [record for record in records if record["kind"] == "end"]

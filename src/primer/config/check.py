@@ -93,8 +93,7 @@ def check_fit(config: dict[str, Any]) -> None:
     _check_targets(config)
     task = TASKS.get(config["switches"]["data"], config["data"].get("task", "auto"))
     if task != "auto":
-        share = config["data"].get("val_fraction")
-        check_task(config, task, has_val=None if share is None else share > 0)
+        check_task(config, task, has_val="val_fraction" in config["data"] or None)
 
 
 def _check_length(config: dict[str, Any]) -> None:

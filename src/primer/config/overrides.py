@@ -97,8 +97,7 @@ def _option(override: Override, config_dir: str | Path | None) -> str:
     if isinstance(option, dict):
         raise ConfigError(f"{text}: expected an option ({', '.join(available)}), or a key, {group}.KEY=VALUE")
     if option not in available:
-        hint = did_you_mean(option, available, f"{group}=") if isinstance(option, str) else ""
-        hint = hint or _place_of(group, str(option))
+        hint = _place_of(group, str(option)) or did_you_mean(str(option), available, f"{group}=")
         raise ConfigError(f"{text}: no such option{hint} (options: {', '.join(available)})")
     return str(option)
 

@@ -25,7 +25,7 @@ CASES = "categories that differ in case or blanks only in {}; they are taken as 
 ZEROS = "digits with leading zeros in {}; they are taken as text"
 MANY = "very many categories in {}; each is a column of x"
 SAME = "the same in every row: {}; nothing can be learned from it"
-COUNTER = "the number of the row and nothing else in {}; leave it out with data.drop"
+COUNTER = "{} only counts the rows; leave it out with data.drop"
 DATES = "numbers that look like dates, as 20240131, in {}; they are taken as plain numbers"
 DIGITS = "whole numbers of more than 15 digits in {}; their last digits are lost"
 

@@ -87,7 +87,7 @@ def dry_run(*overrides: str, config_dir: str | Path | None = None) -> list[str]:
         def tell(batch: Sequence[Sequence[str]], first: int) -> list[float]:
             jobs = launch.plan(batch, first)
             tiles = launch.tiles(jobs, Need.of([job.config for job in jobs]))
-            lines.extend([f"{len(jobs)} jobs", *told(tiles, asked.keys)])
+            lines.extend([f"{len(jobs)} job{'s' * (len(jobs) > 1)}", *told(tiles, asked.keys)])
             raise _Over
 
         def tell_search(words: Sequence[str]) -> None:

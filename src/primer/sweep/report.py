@@ -41,7 +41,8 @@ class Report:
             return None
         shown = ""
         try:
-            shown, told = self._process.communicate(timeout=self._begun_at + WITHIN_S - time.monotonic())
+            left_s = self._begun_at + WITHIN_S - time.monotonic()
+            shown, told = self._process.communicate(timeout=max(1.0, left_s))
         except subprocess.TimeoutExpired:
             told = f"not done in {WITHIN_S} s"
         finally:

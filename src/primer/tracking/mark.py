@@ -16,6 +16,7 @@ from pathlib import Path
 from primer.files import KEY, ROOT
 
 NUM_BYTES = 32
+_made: set[Path] = set()  # keys, by this process
 
 
 def mark_of(run_id: str, uri: str | None) -> str | None:
@@ -30,7 +31,16 @@ def mark_of(run_id: str, uri: str | None) -> str | None:
         path.parent.mkdir(exist_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.write(secrets.token_bytes(NUM_BYTES))
+        _made.add(path)
     return _mark(run_id, uri)
+
+
+def forget_key() -> None:
+    """Remove the key if it was made by this process and nothing else is beside it: no run was begun."""
+    path = _path()
+    if path in _made and [other.name for other in path.parent.iterdir()] == [KEY]:
+        path.unlink()
+        _made.discard(path)
 
 
 def is_marked(run_id: str, uri: str | None, mark: object) -> bool:

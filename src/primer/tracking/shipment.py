@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from primer.files import CURVES, PICTURE, check_plain
 from primer.tracking.journal import NAME as JOURNAL
 from primer.tracking.journal import Follower, Record, is_end_of_line, last_attempt, last_record, read, sync
-from primer.tracking.tags import ERROR, PARENT, SHIPPED, SWEEP, VERIFICATION, WARNING
+from primer.tracking.tags import PARENT, SHIPPED, SWEEP, params_in, tags_in
 from primer.tracking.thinning import extremes, stride_of, thinned
 
 if TYPE_CHECKING:
@@ -209,8 +209,8 @@ class Shipment:
                 self._store.log_params(self.run_id, params, is_new=self._is_new)
                 self._is_new, params, end = False, {}, None
                 self._store.reopen(self.run_id)
-            params |= _params_of(record)
-            tags |= _tags_of(record)
+            params |= params_in(record)
+            tags |= tags_in(record)
             if record["kind"] == "data":
                 self._store.log_dataset(self.run_id, record, is_new=self._is_new)
             elif record["kind"] == "end":
@@ -247,26 +247,3 @@ class Shipment:
             )
         self._store.delete_doubles(self.experiment_id, self._id)
         self._store.end(self.run_id, record["status"], record["time"])
-
-
-def _params_of(record: Record) -> dict[str, Any]:
-    """What was chosen, and what was found to fit the data."""
-    if record["kind"] in ("run", "resume"):
-        return dict(record["params"])
-    return {"criterion": record["criterion"]} if record["kind"] == "data" else {}
-
-
-def _tags_of(record: Record) -> dict[str, Any]:
-    """What a record says about the run as a whole."""
-    if record["kind"] == "start":
-        names = ("num_params", "device", "num_threads", "num_fused")
-        return {f"primer.{name}": str(record[name]) for name in names if name in record}
-    if record["kind"] == "verification":
-        return {f"{VERIFICATION}.{record['function']}": record["verdict"]}
-    if record["kind"] == "warning":
-        return {WARNING: record["message"]}
-    if record["kind"] in ("resume", "tags"):
-        return dict(record["tags"])
-    if record["kind"] == "end" and record["error"]:
-        return {ERROR: record["error"]}
-    return {}

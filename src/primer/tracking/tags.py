@@ -1,4 +1,10 @@
-"""The tags that primer sets on a run in MLflow, beside MLflow's own."""
+"""The tags that primer sets on a run in MLflow, beside MLflow's own, and which records say them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from primer.tracking.journal import Record
 
 ID = "primer.id"  # the journal's, which a run is found by
 FOLDER = "primer.folder"
@@ -21,3 +27,26 @@ ERROR = "primer.error"
 NONFINITE = "primer.nonfinite"
 DRIFT = "primer.drift."  # + what changed before a run was resumed: OLD -> NEW
 SHIPPED = "primer.shipped"  # bytes of the journal that have arrived
+
+
+def params_in(record: Record) -> dict[str, Any]:
+    """What was chosen, and what was found to fit the data."""
+    if record["kind"] in ("run", "resume"):
+        return dict(record["params"])
+    return {"criterion": record["criterion"]} if record["kind"] == "data" else {}
+
+
+def tags_in(record: Record) -> dict[str, Any]:
+    """What a record says about the run as a whole."""
+    if record["kind"] == "start":
+        names = ("num_params", "device", "num_threads", "num_fused")  # of which FUSED is one
+        return {f"primer.{name}": str(record[name]) for name in names if name in record}
+    if record["kind"] == "verification":
+        return {f"{VERIFICATION}.{record['function']}": record["verdict"]}
+    if record["kind"] == "warning":
+        return {WARNING: record["message"]}
+    if record["kind"] in ("resume", "tags"):
+        return dict(record["tags"])
+    if record["kind"] == "end" and record["error"]:
+        return {ERROR: record["error"]}
+    return {}

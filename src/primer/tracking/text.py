@@ -24,7 +24,8 @@ def data_of(record: dict[str, Any]) -> str:
     'cars: price from doors, age; 70 train, 30 test rows'
     """
     name, target, *names = (
-        repr(text[:MAX_CHARS])[1:-1] for text in (record["name"], record["target"], *record["features"])
+        repr(text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 1]}…")[1:-1]
+        for text in (record["name"], record["target"], *record["features"])
     )
     few = ", ".join(names)
     columns = few if len(names) <= MAX_NAMES else f"{len(names)} columns, {names[0]} to {names[-1]}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor
 
-from primer.direction import is_falling
+from primer.direction import rank
 from primer.tracking.journal import Journal
 from primer.training.module import TrainingModule
 from primer.training.nonfinite import NonfiniteGuard
@@ -128,8 +129,7 @@ class Recorder(StepCallback):
         """Keep what a validation found."""
         self._keep_all(evaluated)
         for key, value in evaluated.items():
-            better = min if is_falling(key) else max
-            self.best[key] = better(self.best.get(key, value), value)
+            self.best[key] = min(self.best.get(key, value), value, key=partial(rank, key))
             self.final[key] = value
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
