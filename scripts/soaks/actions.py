@@ -87,7 +87,12 @@ def complaints(command: Command) -> list[str]:
     if not met:
         allowed = {"train": {0}, "resume": {0, 1, 2}, "sync": {0, 1}}.get(what, {0, 2})
     wrong = [] if code in allowed else [f"exit code {code}"]
-    if "Traceback" in err or "Traceback" in command.out.read_text(errors="replace"):
+    # Ctrl-C while Python still imports the program, before its first line: Python's own traceback
+    is_early = (
+        "Ctrl-C" in " ".join(met) and "primer/__init__.py" in err and err.endswith("KeyboardInterrupt\n")
+    )
+    has_traceback = "Traceback" in err or "Traceback" in command.out.read_text(errors="replace")
+    if has_traceback and not is_early:
         wrong.append(f"a traceback: {err.strip().splitlines()[-1:]}")
     is_question = what not in ("train", "resume", "sync")
     if is_question and code in (1, 2) and (len(err.splitlines()) != 1 or not err.startswith("primer: ")):
