@@ -250,12 +250,12 @@ def test_what_never_began_takes_nothing_along(tmp_path: Path, monkeypatch: pytes
     key.parent.mkdir()
     key.write_bytes(b"k" * 32)  # of runs that were begun elsewhere, by another process
     with pytest.raises(ConfigError, match="no validation row"):
-        train("data=iris", "data.val_fraction=0")
+        train("data=iris", "data.val_fraction=0.001")
     assert key.read_bytes() == b"k" * 32
     assert [path.name for path in key.parent.iterdir()] == [".key"]
     key.unlink()
     with pytest.raises(ConfigError, match="no validation row"):
-        train("data=iris", "data.val_fraction=0")
+        train("data=iris", "data.val_fraction=0.001")
     assert not key.parent.exists()
 
 

@@ -70,7 +70,7 @@ RANGES = [
     ("train optimizer.lr=nan", "optimizer.lr=nan: expected a number"),
     ("train batch_size=0", "batch_size=0: expected a whole number, at least 1"),
     ("train seed=99999999999999999999", "seed=99999999999999999999: expected a whole number", "below 2**63"),
-    ("train data.val_fraction=1", "data.val_fraction=1: expected a number, at least 0 and below 1"),
+    ("train data.val_fraction=1", "data.val_fraction=1: expected a number, above 0 and below 1"),
     (
         "train accelerator.devices=2",
         "accelerator.devices=2: accelerator=auto is one device; expected 1, or accelerator=ddp_cpu, or with "
@@ -184,7 +184,7 @@ TABLES = [
     (f"{TABLE}real.csv monitor=train/loss", "monitor=train/loss: data=table has", "did you mean val/loss?"),
     (f"{TABLE}real.csv monitor=val/accuracy", "monitor=val/accuracy: data=table has a real-valued target"),
     (f"{TABLE}classes.csv criterion=mse", "criterion=mse: ", "data=table has classes"),
-    ("train data.val_fraction=0", "data.val_fraction=0: leaves no validation row"),
+    ("train data.val_fraction=0.001", "data.val_fraction=0.001: leaves no validation row"),
     (
         "train data.val_fraction=0.6 data.test_fraction=0.6",
         "data.val_fraction=0.6 and data.test_fraction=0.6",

@@ -90,7 +90,7 @@ class Part:
 
 @dataclass
 class Splits(Part):
-    val_fraction: float = key("share of the rows to validate on", at_least=0, below=1)
+    val_fraction: float = key("share of the rows to validate on", above=0, below=1)
     test_fraction: float = key("share of the rows to test on at the end; 0: none", at_least=0, below=1)
     stratify: bool = key("keep the shares of the classes in each split")
     standardize: bool = key("scale columns to mean 0, standard deviation 1 of the training rows")
