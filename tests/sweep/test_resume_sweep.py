@@ -17,7 +17,12 @@ from runs import primer
 from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 import primer as primer_package
+from primer.stopping import StopSignal
+from primer.sweep import ledger
+from primer.sweep.job import JobMeans, run_job
+from primer.sweep.stop import JobStop
 from primer.tracking.journal import read
+from primer.tracking.shipment import id_of
 
 JOBS = ("net.fault=slow", "activation=relu,tanh", "seed=0,1,2", "checkpoint_every_n_steps=3")
 NUM_JOBS = 6
@@ -115,6 +120,30 @@ def test_ctrl_c_ends_the_jobs_and_says_how_to_go_on(begin: Begin, tmp_path: Path
     again = resume(cwd, "last")
     assert again.returncode == 0
     assert "6 FINISHED, nothing was trained" in again.stderr
+
+
+def test_a_sweep_whose_failed_job_went_on_by_itself_is_finished(tmp_path: Path) -> None:
+    cwd = with_faulty_net(tmp_path)
+    assert sweep_in(cwd, "net.fault=once", "seed=4").returncode == 1
+    (folder,) = sweep_folders(cwd)
+    alone = resume(cwd, str(folder / "0"))
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert read(folder)[-1]["status"] == "FAILED"
+    done = resume(cwd, "last")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert read(folder)[-1]["status"] == "FINISHED"
+    parent = MlflowClient(f"sqlite:///{cwd}/mlflow.db").get_run(str(id_of(folder)))
+    assert parent.info.status == "FINISHED"
+
+
+def test_a_job_that_somebody_finished_meanwhile_is_left_as_it_is(undisturbed: Path) -> None:
+    (job, *_), begun = ledger.jobs_in(undisturbed), list[str]()
+    before = (job.folder / "journal").read_bytes()
+    means = JobMeans(job, None, JobStop(StopSignal()), print, lambda *_: pytest.fail("it trains"))
+    found = run_job(means, {}, lambda: begun.append("begun"))
+    assert found is not None
+    assert (found.status, begun) == ("FINISHED", ["begun"])
+    assert (job.folder / "journal").read_bytes() == before
 
 
 def test_failed_jobs_go_on_when_they_are_asked_to(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from primer.run import attempt, result_of
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
-from primer.tracking.journal import NAME, Record, read
+from primer.tracking.journal import NAME, Record, last_record, read
 
 # chosen: a worker whose controller was killed notices within 1 s and saves, but on a busy machine the fork
 # server, which holds what it was to pass on, takes its time to import torch before it notices
@@ -63,6 +63,12 @@ def run_job(
             lock = until_the_end.enter_context(held(folder, within_s=LOCK_WITHIN_S))
             if num_ends not in (None, num_ends_of(read(folder))):
                 return None
+            last = last_record(folder) or {}
+            if (
+                last.get("kind") == "end" and last["status"] == "FINISHED"
+            ):  # somebody went on with it meanwhile
+                begin()
+                return result_in(job, last)
             if is_begun(job):
                 begin_again(folder, config)
             else:

@@ -82,7 +82,9 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         num_asked = asked.sweeper_settings["n_trials"] if is_search else definition.num_jobs or 0
         is_open = len(jobs) < num_asked
         last = last_record(folder) or {}
-        has_ended = last["kind"] == "end" and last["status"] != "KILLED"
+        # a job that went on by itself may have made another end of it
+        status = "FAILED" if any(state["status"] == "FAILED" for state in states) else "FINISHED"
+        has_ended = last["kind"] == "end" and last["status"] == status
         if has_ended and not left and not is_open:
             return _nothing_to_do(folder, states, jobs)
         _check_definition(left)
