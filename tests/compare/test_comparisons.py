@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from written_runs import runs_of, write_run
 
+import primer
 from primer.compare.comparison import compare_runs
 from primer.compare.curves import MAX_POINTS, bands
 from primer.compare.runs import Curve, run_in
@@ -212,3 +213,11 @@ def test_runs_that_have_no_end_are_told_as_such() -> None:
         UsageError, match="no run has come to its end with a final/train/loss; they have none"
     ):
         compare_runs(early)
+
+
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    found = compare_runs(runs_of({"relu": [0.1, 0.2], "tanh": [0.3, 0.4]}))
+    with pytest.raises(UsageError, match=r"smooth=5: expected a number, at least 0 and below 1"):
+        found.curves("val/loss", smooth=5)
+    with pytest.raises(UsageError, match=r"limit=0: expected a whole number, at least 1"):
+        primer.runs(limit=0)

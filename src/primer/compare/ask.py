@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from primer.errors import UsageError
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from primer.errors import UsageError
-from primer.compare.comparison import Comparison
+    from primer.compare.comparison import Comparison
 
 
 def compare(
