@@ -64,9 +64,8 @@ def run_job(
             if num_ends not in (None, num_ends_of(read(folder))):
                 return None
             last = last_record(folder) or {}
-            if (
-                last.get("kind") == "end" and last["status"] == "FINISHED"
-            ):  # somebody went on with it meanwhile
+            has_finished = last.get("kind") == "end" and last["status"] == "FINISHED"
+            if has_finished:  # by somebody who went on with it meanwhile
                 begin()
                 return result_in(job, last)
             if is_begun(job):
