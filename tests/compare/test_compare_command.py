@@ -201,6 +201,11 @@ def test_a_run_on_one_screen() -> None:
         assert f"primer resume {folder.relative_to(Path.cwd())}" in printed
         assert "command  primer train activation=tanh optimizer.lr=0.5 data.seed=4" in printed
         assert "train/loss" in printed
+    hostile = {"primer.num_fused": "[/x]\x1b[2J", "primer.verification.f\x1b[2J": "right\x1b[2J"}
+    code, printed, _ = called("show", str(write_run(seed=2, tags=hostile)))
+    assert code == 0
+    assert "as one of [/x]?[2J, " in printed
+    assert "\x1b" not in printed
     failed = write_run(seed=1, status="FAILED")
     shown = called("show", str(failed))[1]
     assert "error    of a test" in shown

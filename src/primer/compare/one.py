@@ -33,9 +33,9 @@ def show_run(name: str) -> None:
         console.print(Text.from_ansi(terminal_curve((curve.steps.tolist(), curve.values.tolist()))))
     status = status_of(run)
     console.print(Text(run.name, style="bold"), Text(status, style=COLOURS.get(status, "")), end=" ")
-    fellows = f" as one of {run.tags[FUSED]}" if FUSED in run.tags else ""
+    fellows = f" as one of {printable(run.tags[FUSED])}" if FUSED in run.tags else ""
     took = f"in {run.duration_s:.1f} s{fellows}, " if run.status != "RUNNING" else ""
-    console.print(f"{took}begun {age(time.time() - run.started_at)} ago")
+    console.print(f"{took}begun {age(time.time() - run.started_at)} ago", markup=False)
     table = metrics_table(run.metrics)
     if table.row_count:
         console.print(table)
@@ -47,11 +47,10 @@ def show_run(name: str) -> None:
 
 def _facts(run: TrackedRun) -> list[tuple[str, str]]:
     facts = [("switched", " ".join(switched(run)) or "nothing: all is as by default")] if run.params else []
-    facts += [(key.removeprefix("primer."), printable(run.tags[key])) for key in TOLD if key in run.tags]
     facts += [
-        (key.removeprefix("primer."), value)
+        (printable(key.removeprefix("primer.")), printable(value))
         for key, value in run.tags.items()
-        if key.startswith(VERIFICATION)
+        if key in TOLD or key.startswith(VERIFICATION)
     ]
     if run.data and run.data.get("features"):
         facts.append(("data", data_of(run.data)))
