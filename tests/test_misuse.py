@@ -184,7 +184,7 @@ TABLES = [
     (f"{TABLE}real.csv monitor=train/loss", "monitor=train/loss: data=table has", "did you mean val/loss?"),
     (f"{TABLE}real.csv monitor=val/accuracy", "monitor=val/accuracy: data=table has a real-valued target"),
     (f"{TABLE}classes.csv criterion=mse", "criterion=mse: ", "data=table has classes"),
-    ("train data.val_fraction=0.001", "data.val_fraction=0.001: leaves no validation row"),
+    ("train data.val_fraction=0.0001", "data.val_fraction=0.0001: leaves no validation row"),
     (
         "train data.val_fraction=0.6 data.test_fraction=0.6",
         "data.val_fraction=0.6 and data.test_fraction=0.6",
