@@ -53,10 +53,10 @@ MAY_IMPORT = {
     "leaving": "errors redact ending tracking tracking.journal",
     "progress": "errors tracking tracking.journal",
     "result": "errors files",
-    "attempt": "ending progress ranks stopping tracking tracking.journal vigil",
+    "attempt": "ending ranks stopping tracking tracking.journal vigil",
     "joining": "errors attempt config files folder gpus leaks ranks tracking",
     "run": "errors redact stopping config tracking tracking.journal attempt ending folder joining leaving "
-    "ranks result sync vigil",
+    "progress ranks result sync vigil",
     "finding": "errors config files folder tracking tracking.journal",
     "sync": "errors config files redact ending finding folder leaving tracking tracking.journal",
     "resume": "errors files redact stopping config ending finding folder joining leaving result run sync "
@@ -67,11 +67,12 @@ MAY_IMPORT = {
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
     "sweep": "console errors direction files sweep.forkserver leaks redact stopping config attempt ending "
-    "finding folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
+    "finding folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal "
+    "vigil",
     "compare": "config console direction errors files finding folder summary tracking tracking.journal",
     "verify.net": "errors config data parts training verify",
     "verify.commands": "completion verify",
-    "verify": "console errors activations files stopping config gpus attempt ending joining run tracking "
+    "verify": "console errors activations files stopping config gpus ending joining run tracking "
     "tracking.journal verify.net",
     "completion": "errors config",
     "output": "",

@@ -10,12 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from primer.ending import Ending
-from primer.progress import Progress
 from primer.ranks import PARENT, SECRETS, unplaced
 from primer.stopping import Stopping
 from primer.tracking.courier import Courier
@@ -37,9 +35,10 @@ class Worker(Protocol):
 
 
 class Means(Protocol):
-    """What a sweep has its jobs share, where a run alone has its own."""
+    """What an attempt works with: a run alone has its own, the jobs of a sweep share some."""
 
     courier: Courier | None
+    stop: Stopping
 
     def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int, /) -> Worker:
         """A process that trains the run of a folder."""
@@ -52,42 +51,32 @@ class Means(Protocol):
         return ending
 
 
-def train_in_worker(
-    folder: Path,
-    secrets: dict[str, Any],
-    lock: int,
-    stop: Stopping,
-    courier: Courier | None,
-    means: Means | None = None,
-    place: dict[str, str] | None = None,
-) -> int:
+def train_in_worker(folder: Path, secrets: dict[str, Any], lock: int, means: Means) -> int:
     """Train the run of a folder in a process of its own; returns its exit code (negative: a signal).
 
-    The worker inherits the folder's lock, and the secrets that the folder's config is without; `place` is
-    what it is told of the other ranks. It is asked to stop when a signal came or the store's disk is full,
-    and killed at the second signal or when it takes too long.
+    The worker inherits the folder's lock, and the secrets that the folder's config is without. It is asked
+    to stop when a signal came or the store's disk is full, and killed at the second signal or when it takes
+    too long.
     """
     follower = Follower(folder)
     for _ in follower.new():
         pass  # of earlier attempts
-    with contextlib.nullcontext(means) if means else Progress() as shown:
-        own = partial(start_worker, variables=environment() | (place or {}))
-        worker = (means.start_worker if means else own)(folder, secrets, lock)
-        try:
-            wish = _WishToStop(worker, stop, courier)
-            silence = Silence(folder, 0) if (folder / RANKS).exists() else None
-            while worker.poll() is None and not wish.is_overdue():
-                shown.show(follower.new())
-                time.sleep(POLL_S)
-                if silence and silence.look():
-                    _tell_silent(folder, worker)
-        finally:  # an error in here leaves no process behind
-            if worker.poll() is None:
-                worker.kill()
-            exit_code = worker.wait()
-        shown.show(follower.new())
-    was_killed = exit_code < 0 and stop.received is not None
-    return -stop.received if was_killed and stop.received else exit_code
+    worker = means.start_worker(folder, secrets, lock)
+    try:
+        wish = _WishToStop(worker, means.stop, means.courier)
+        silence = Silence(folder, 0) if (folder / RANKS).exists() else None
+        while worker.poll() is None and not wish.is_overdue():
+            means.show(follower.new())
+            time.sleep(POLL_S)
+            if silence and silence.look():
+                _tell_silent(folder, worker)
+    finally:  # an error in here leaves no process behind
+        if worker.poll() is None:
+            worker.kill()
+        exit_code = worker.wait()
+    means.show(follower.new())
+    received = means.stop.received
+    return -received if exit_code < 0 and received else exit_code
 
 
 def _tell_silent(folder: Path, worker: Worker) -> None:

@@ -31,7 +31,7 @@ from primer.joining import leading
 from primer.leaving import write_end
 from primer.redact import redacted, secrets_of
 from primer.result import RunResult
-from primer.run import attempt, result_of
+from primer.run import attempt_alone, result_of
 from primer.run import run as run_config
 from primer.stopping import StopSignal
 from primer.sync import DIED, settle
@@ -82,7 +82,7 @@ def _resume(folder: Path, run: str, overrides: Sequence[str], *, fork: bool, deb
         size = (folder / NAME).stat().st_size
         try:
             begin_again(folder, new, changes)
-            return attempt(folder, new, stop, lock, debug=debug)
+            return attempt_alone(folder, new, stop, lock, debug=debug)
         except UsageError:  # the attempt never began: the run is what it was
             os.truncate(folder / NAME, size)
             write_config(folder, config)

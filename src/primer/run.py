@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from primer.attempt import Means, train_in_worker
+from primer.attempt import Means, WorkerProcess, environment, start_worker, train_in_worker
 from primer.config import compose
 from primer.ending import Ending, ending_of
 from primer.errors import RunError, UsageError
 from primer.folder import create_folder, discard, held, write_header
 from primer.joining import check_devices, lead, leading
 from primer.leaving import leave_files, write_end
+from primer.progress import Progress
 from primer.ranks import is_shared
 from primer.redact import keep_secret, redacted_text, secrets_of
 from primer.result import RunResult
@@ -26,7 +28,7 @@ from primer.stopping import Stopping, StopSignal
 from primer.sync import tidy_up
 from primer.tracking import curves
 from primer.tracking.courier import Courier
-from primer.tracking.journal import last_attempt, read
+from primer.tracking.journal import Record, last_attempt, read
 from primer.tracking.shipment import Shipment, id_of
 from primer.tracking.uri import uri_of
 from primer.vigil import prepare_vigil
@@ -55,12 +57,12 @@ def run(
     tags: dict[str, str] | None = None,
     prepare: Callable[[Path], None] | None = None,
     root: Path | None = None,
-    means: Means | None = None,
+    is_quiet: bool = False,
 ) -> RunResult:
     """Run a frozen config in a folder of its own, below `root` or else `outputs`, and see it to its end.
 
     `tags` are set beside the run's own; `prepare` is called with the new folder before anything starts;
-    `means` stand in for the run's own worker, courier and progress.
+    one that `is_quiet` is a part of another command: it shows nothing, and no other process joins it.
     """
     is_tracking = config["switches"]["tracking"] != "off"
     # beside the run: the next command to meet a dead run says how it ended
@@ -77,79 +79,94 @@ def run(
                 discard(folder)
                 raise RunError(f"{folder}: can't be begun: {error}") from error
             try:
-                return attempt(folder, config, stop, lock, debug=debug, means=means)
+                return attempt_alone(folder, config, stop, lock, debug=debug, is_quiet=is_quiet)
             except UsageError:
                 discard(folder)
                 raise
 
 
-def attempt(
+def attempt_alone(
     folder: Path,
     config: dict[str, Any],
     stop: Stopping,
     lock: int,
     *,
     debug: bool = False,
-    means: Means | None = None,
+    is_quiet: bool = False,
 ) -> RunResult:
-    """Train the run of a folder, from its newest checkpoint if it has one, and write down how it ended.
+    """`attempt` of a run that shares nothing with others, in a worker or, with `debug`, right here."""
+    check_devices(config, debug=debug, is_alone=not is_quiet)
+    courier = Courier(uri_of(config)) if config["switches"]["tracking"] != "off" else None
+    means = _Alone(courier, stop, None if is_quiet else Progress())
+    is_hurried = False
+    try:
+        result = attempt(folder, config, means, lambda: means.train(folder, config, lock, debug=debug))
+        is_hurried = result.status == "KILLED"
+    except UsageError:
+        if courier:
+            courier.abandon()
+        raise
+    finally:
+        is_shipped = courier is None or courier.finish(stop, is_hurried=is_hurried)
+    return dataclasses.replace(result, run_id=id_of(folder), is_shipped=is_shipped)
+
+
+class _Alone(Means):
+    """A worker, a courier and a progress bar of its own."""
+
+    def __init__(self, courier: Courier | None, stop: Stopping, progress: Progress | None) -> None:
+        self.courier, self.stop = courier, stop
+        self._progress = progress
+        self._variables: dict[str, str] = {}
+
+    def train(self, folder: Path, config: dict[str, Any], lock: int, *, debug: bool) -> int:
+        """Train the run of a folder; returns the exit code."""
+        if self.courier:
+            self.courier.start()
+        Thread(target=curves.warm_up).start()  # its imports, beside the worker's
+        if debug:
+            from primer import worker
+
+            return worker.main(folder / "config.yaml", secrets_of(config), is_foreground=True)
+        prepare_vigil(folder, is_shared=is_shared(config))
+        self._variables = environment() | (lead(config, folder) if self._progress else {})
+        with self._progress or nullcontext():
+            return train_in_worker(folder, secrets_of(config), lock, self)
+
+    def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int) -> WorkerProcess:
+        return start_worker(folder, secrets, lock, self._variables)
+
+    def show(self, records: Iterable[Record]) -> None:
+        if self._progress:
+            self._progress.show(records)
+
+
+def attempt(folder: Path, config: dict[str, Any], means: Means, train: Callable[[], int]) -> RunResult:
+    """Have the run of a folder trained, and write down how it ended; `train` returns an exit code.
 
     Raises UsageError when the question turned out to be wrong, before training began.
     """
-    check_devices(config, debug=debug, is_alone=means is None)
     started_at = time.monotonic()
-    is_tracked = config["switches"]["tracking"] != "off"
-    own = Courier(uri_of(config)) if is_tracked and means is None else None
-    courier = means.courier if means else own
+    courier, failure = means.courier, None
     shipment = courier.add(folder) if courier else None
-    failure: BaseException | None = None
     keep_secret(secrets_of(config).values())
     try:
-        if own:
-            own.start()
-        ending = _train(folder, config, stop, lock, courier, means, debug=debug)
+        ending = ending_of(train(), last_attempt(read(folder)), folder)
+        if courier and courier.is_out_of_room and ending.status == "KILLED" and not means.stop.received:
+            ending = Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
     except UsageError:
         if shipment:
             shipment.has_arrived = True
-        if own:
-            own.abandon()
         raise
     except BaseException as error:  # a run has its end, whatever happens in here
         text = redacted_text(f"{type(error).__name__}: {error}")
         failure, ending = error, Ending("FAILED", 1, text)
-    if means and ending.status == "KILLED":
+    if ending.status == "KILLED":
         ending = means.judged(ending)
     result = conclude(folder, config, ending, time.monotonic() - started_at, shipment)
-    is_shipped = own is None or own.finish(stop, is_hurried=ending.status == "KILLED")
     if failure:
         raise failure
-    return dataclasses.replace(result, run_id=id_of(folder), is_shipped=is_shipped)
-
-
-def _train(
-    folder: Path,
-    config: dict[str, Any],
-    stop: Stopping,
-    lock: int,
-    courier: Courier | None,
-    means: Means | None,
-    *,
-    debug: bool,
-) -> Ending:
-    """Train in a worker, or right here, and tell how that ended."""
-    secrets = secrets_of(config)
-    if means is None:
-        Thread(target=curves.warm_up).start()  # its imports, beside the worker's
-    if debug:
-        exit_code = _train_here(folder, secrets)
-    else:
-        prepare_vigil(folder, is_shared=is_shared(config))
-        place = lead(config, folder) if means is None else {}
-        exit_code = train_in_worker(folder, secrets, lock, stop, courier, means, place)
-    ending = ending_of(exit_code, last_attempt(read(folder)), folder)
-    if courier and courier.is_out_of_room and ending.status == "KILLED" and not stop.received:
-        return Ending("FAILED", 1, f"no room left: {courier.trouble_with}")
-    return ending
+    return result
 
 
 def conclude(
@@ -183,9 +200,3 @@ def result_of(folder: Path, config: dict[str, Any], ending: Ending, duration_s: 
         metrics=curves.last_values(read(folder)),
         config=config,
     )
-
-
-def _train_here(folder: Path, secrets: dict[str, Any]) -> int:
-    from primer import worker
-
-    return worker.main(folder / "config.yaml", secrets, is_foreground=True)

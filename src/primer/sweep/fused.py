@@ -147,7 +147,7 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
             _leave(new.values(), sizes)
             raise CantFuse(f"one can't be begun: {error}") from None
         first = means.jobs[0].folder
-        exit_code = train_in_worker(first, {}, means.locks[0], means.stop, means.courier, means)
+        exit_code = train_in_worker(first, {}, means.locks[0], means)
         if exit_code == os.EX_UNAVAILABLE:
             reason = _reason(first)
             _leave(new.values(), sizes)

@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from primer.attempt import Worker
+from primer.attempt import Means, Worker, train_in_worker
 from primer.config.changes import with_secrets
 from primer.ending import Ending
 from primer.errors import RunError, UsageError
 from primer.folder import held, write_header
+from primer.joining import check_devices
 from primer.leaving import write_end
+from primer.ranks import is_shared
+from primer.redact import secrets_of
 from primer.result import RunResult
 from primer.resume import begin_again
 from primer.run import attempt, result_of
@@ -24,6 +27,7 @@ from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.tracking.courier import Courier
 from primer.tracking.journal import NAME, Record, last_record, read
+from primer.vigil import prepare_vigil
 
 # chosen: a worker whose controller was killed notices within 1 s and saves, but on a busy machine the fork
 # server, which holds what it was to pass on, takes its time to import torch before it notices
@@ -31,8 +35,8 @@ LOCK_WITHIN_S = 60.0
 
 
 @dataclasses.dataclass
-class JobMeans:
-    """What one attempt of a job works with; see `primer.attempt.Means`."""
+class JobMeans(Means):
+    """What one attempt of a job works with."""
 
     job: Job
     courier: Courier | None
@@ -81,7 +85,7 @@ def run_job(
                 raise
             begin()
             return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
-        return _attempt(folder, config, means.stop, lock, means)
+        return _attempt(folder, config, lock, means)
 
 
 def empty(folder: Path) -> None:
@@ -116,10 +120,15 @@ def is_begun(job: Job) -> bool:
         return file.readline().endswith(b"\n")
 
 
-def _attempt(folder: Path, config: dict[str, Any], stop: JobStop, lock: int, means: JobMeans) -> RunResult:
+def _attempt(folder: Path, config: dict[str, Any], lock: int, means: JobMeans) -> RunResult:
+    def train() -> int:
+        check_devices(config, debug=False, is_alone=False)
+        prepare_vigil(folder, is_shared=is_shared(config))
+        return train_in_worker(folder, secrets_of(config), lock, means)
+
     started_at = time.monotonic()
     try:
-        return attempt(folder, config, stop, lock, means=means)
+        return attempt(folder, config, means, train)
     except UsageError as error:  # the data, say: other jobs may have others
         ending = Ending("FAILED", 1, str(error))
         duration_s = time.monotonic() - started_at

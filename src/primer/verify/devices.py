@@ -9,12 +9,11 @@ from __future__ import annotations
 import io
 import json
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from primer.attempt import Means, Worker, start_worker
 from primer.config import compose
 from primer.errors import RunError, Stopped, UsageError
 from primer.files import read_verified, step_files
@@ -22,7 +21,7 @@ from primer.gpus import visible_gpus
 from primer.joining import check_devices
 from primer.run import run
 from primer.stopping import STOPPING, StopSignal
-from primer.tracking.journal import Record, points_of, read
+from primer.tracking.journal import points_of, read
 from primer.verify.devices_compared import (
     DevicesVerification,
     Tolerance,
@@ -34,8 +33,6 @@ from primer.verify.devices_compared import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from primer.tracking.courier import Courier
-
 LOSSES = ("train/loss", "val/loss")
 # chosen; measured in 20 steps on the bundled data, 1, 2 and 4 processes: up to 7e-16 (64), 5e-7 (32),
 # 1e-3 of losses and 1.4e-2 of weights (mixed: RMSprop makes a step of any gradient's rounding)
@@ -45,19 +42,6 @@ TOLERANCES = {
     "bf16-mixed": Tolerance(1e-2, 5e-2),
     "16-mixed": Tolerance(1e-2, 5e-2),
 }
-
-
-class _Quietly(Means):
-    """The means of a run that shows nothing and is kept nowhere; see `primer.attempt.Means`."""
-
-    courier: Courier | None = None
-
-    def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int, /) -> Worker:
-        """As a run's own."""
-        return start_worker(folder, secrets, lock)
-
-    def show(self, records: Iterable[Record], /) -> None:
-        """Show nothing."""
 
 
 def verify_devices(
@@ -120,7 +104,7 @@ def _trained(config: dict[str, Any], root: Path) -> Training | str:
     """Train a config in a folder below `root`; what is compared of it, or how it failed."""
     num_devices, option = config["accelerator"]["devices"], config["switches"]["accelerator"]
     print(f"training on {devices_in_words([num_devices])} (accelerator={option})", flush=True)
-    result = run(config, root=root, means=_Quietly())
+    result = run(config, root=root, is_quiet=True)
     if result.status == "KILLED" and result.exit_code - 128 in STOPPING:
         raise Stopped(signal.Signals(result.exit_code - 128))
     if result.status != "FINISHED":
