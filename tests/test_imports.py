@@ -69,7 +69,7 @@ MAY_IMPORT = {
     "sweep": "console errors direction files sweep.forkserver leaks redact stopping config attempt ending "
     "finding folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal",
     "compare": "config console direction errors files finding folder summary tracking tracking.journal",
-    "verify.net": "errors config data parts training verify",
+    "verify.net": "errors config data parts verify",
     "verify.commands": "completion verify",
     "verify": "console errors activations files stopping config gpus attempt ending joining run tracking "
     "tracking.journal verify.net",
