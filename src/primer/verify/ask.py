@@ -80,13 +80,9 @@ def _made(name: str, run: Callable[[Subject], Finding], subject: Subject) -> Fin
     except Skip as skip:
         finding = skipped(name, str(skip))
     except Exception as error:  # the user's code, on inputs that it did not foresee
-        reason = first_line(error)
-        finding = failed(
-            name,
-            f"It raises {type(error).__name__} where the check calls it: {reason}",
-            None,
-            "Call it on a small tensor of that kind, and see where it comes from.",
-        )
+        words = f"It raises {type(error).__name__} where the check calls it: {first_line(error)}"
+        advice = "Call it on a small tensor of that kind, and see where it comes from."
+        finding = failed(name, words, None, advice)
     return on_purpose(finding, subject.spec.because.get(name))
 
 

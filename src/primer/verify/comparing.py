@@ -18,9 +18,8 @@ from primer.verify.findings import Skip
 from primer.verify.subject import Call, Subject
 
 Values = dict[str, Tensor]
-ROUNDING = (
-    1e-6  # chosen: float64 answers that pass through float32 inside differ by 1e-7, mistakes by far more
-)
+# chosen: float64 answers that pass through float32 inside differ by 1e-7, mistakes by far more
+ROUNDING = 1e-6
 LOW_ROUNDING = (1e-4, 1.0)  # chosen: of float32; onnxruntime's logsigmoid at -10 is off by 2e-5 (measured)
 
 
@@ -105,9 +104,8 @@ def loss_of(answer: Any, subject: Subject) -> Tensor:
     weights = torch.ones_like(entries)
     if not subject.is_elementwise:
         weights = 1 + 0.5 * torch.arange(entries.numel(), device=entries.device).to(entries.dtype).cos()
-    return (
-        entries * weights
-    ).sum()  # times ones too: a gradient that is one number, expanded, can't be written
+    # times ones too: a gradient that is one number, expanded, can't be written
+    return (entries * weights).sum()
 
 
 def values_of(

@@ -154,11 +154,9 @@ def _repeated(call: Call, args: Sequence[Any], subject: Subject) -> Finding | No
         made.gradients(given)
     except RuntimeError:
         return None
-    sentence = (
-        "A second backward is not refused, as torch can't free what it keeps: gradients may count twice."
-    )
+    words = "A second backward is not refused, as torch can't free what it keeps: gradients may count twice."
     advice = "Keep tensors by ctx.save_for_backward."
-    return warned("backward_contract", sentence, f"{x}; y.backward(); y.backward()  # no error", advice)
+    return warned("backward_contract", words, f"{x}; y.backward(); y.backward()  # no error", advice)
 
 
 def _clones(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:

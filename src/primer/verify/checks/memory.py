@@ -59,9 +59,8 @@ def _changed_unnoticed(call: Call, args: Sequence[Any]) -> str | None:
     """What can be changed between forward and backward so that the gradient is wrong in silence."""
     right = trial(call, args).gradients
     weights = leaves_of(call, ())
-    parts = (
-        ["input"] * len(tensors_of(args)) + ["weight"] * len(weights) + ["answer"] * len(called(call, args))
-    )
+    parts = ["input"] * len(tensors_of(args)) + ["weight"] * len(weights)
+    parts += ["answer"] * len(called(call, args))
     for index, part in enumerate(parts):
         given = copies(args)
         made = forward(call, given)
@@ -224,7 +223,6 @@ def checkpointing(subject: Subject) -> Finding:
     if num_calls < 2 and any(held(node) for node in custom_nodes(called(call, args))):
         sentence = "torch.utils.checkpoint saves no memory with it: what it keeps on ctx stays."
         return failed("checkpointing", sentence, f"{example}  # calls f once", SAVE, num_calls=num_calls)
-    sentence = "Its gradient is right under torch.utils.checkpoint, which computes its answer twice."
-    if num_calls < 2:
-        sentence = "Its gradient is right under torch.utils.checkpoint; it keeps nothing to compute again."
+    how = "; it keeps nothing to compute again" if num_calls < 2 else ", which computes its answer twice"
+    sentence = f"Its gradient is right under torch.utils.checkpoint{how}."
     return passed("checkpointing", sentence, num_calls=num_calls)

@@ -33,14 +33,8 @@ def training_parity(subject: Subject) -> Finding:
     require_repeatable(subject)
     tolerance = max(subject.spec.tolerance or 0.0, torch.finfo(torch.float32).eps)
     x, y = _digits()
-    own, reference, shaken = (
-        torch.stack([_losses(call, x, y, seed, scale) for seed in SEEDS])  # (seeds, steps)
-        for call, scale in (
-            (subject.at(torch.float32), 1.0),
-            (subject.reference_at(torch.float32), 1.0),
-            (subject.reference_at(torch.float32), 1.0 + tolerance),
-        )
-    )
+    own = _losses(subject.at(torch.float32), x, y)
+    reference, shaken = (_losses(subject.reference_at(torch.float32), x, y, by) for by in (1, 1 + tolerance))
     if not reference.isfinite().all() or _fall(reference) <= 0:
         return skipped(check, "the reference itself does not train there")
     return _compared(subject, own, reference, GROWTH * max(_deviation(shaken, reference), tolerance))
@@ -87,7 +81,12 @@ def _digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(x, dtype=torch.float32) / 16, torch.tensor(y)
 
 
-def _losses(call: Call, x: Tensor, y: Tensor, seed: int, scale: float) -> Tensor:
+def _losses(call: Call, x: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
+    """The losses of each seed, `(seeds, steps)`."""
+    return torch.stack([_losses_of_seed(call, x, y, seed, scale) for seed in SEEDS])
+
+
+def _losses_of_seed(call: Call, x: Tensor, y: Tensor, seed: int, scale: float) -> Tensor:
     """The loss of each step, `(steps,)`; weights begin as `seed` says, the first layer's times `scale`."""
     torch.manual_seed(seed)
     first, last = nn.Linear(64, 32), nn.Linear(32, 10)

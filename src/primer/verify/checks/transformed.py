@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primer.verify.calling import as_module, reason, weights_of
+from primer.verify.calling import as_module, changed, reason, weights_of
 from primer.verify.comparing import (
     Values,
     difference,
@@ -117,8 +117,7 @@ def _arguments(subject: Subject, seed: int) -> tuple[Any, ...]:
     """Telling ones of an elementwise function, in another order for each seed."""
     if not subject.is_elementwise:
         return subject.sample(seed=seed)
-    (grid,) = telling(subject)
-    return (grid.detach().roll(7 * seed).requires_grad_(),)
+    return changed(telling(subject), lambda grid: grid.roll(7 * seed))
 
 
 def _one_by_one(call: Call, dims: Sequence[int | None]) -> Call:
