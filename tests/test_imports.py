@@ -70,7 +70,7 @@ MAY_IMPORT = {
     "finding folder gpus joining leaving ranks result resume run summary sync tracking tracking.journal "
     "vigil",
     "compare": "config console direction errors files finding folder summary tracking tracking.journal",
-    "verify.net": "errors config data parts training verify",
+    "verify.net": "errors config data parts verify",
     "verify.commands": "completion verify",
     "verify": "console errors activations files stopping config gpus ending joining run tracking "
     "tracking.journal verify.net",

@@ -16,7 +16,7 @@ from primer.tracking.journal import Journal
 from primer.training.module import TrainingModule
 from primer.verify.findings import Verdict, Verification
 from primer.verify.gate import grave, verifications_of
-from primer.verify.report import markdown
+from primer.verify.show import markdown
 
 REPORT = "verification.md"
 NUM_ROWS = 2  # a batch norm refuses one

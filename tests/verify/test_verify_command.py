@@ -11,8 +11,7 @@ from runs import primer
 
 import primer as package
 from primer.verify.findings import Verdict, Verification, failed, passed
-from primer.verify.report import markdown
-from primer.verify.show import show
+from primer.verify.show import markdown, show
 
 HERE = Path(__file__).parent
 

@@ -22,7 +22,7 @@ from primer.training.batches import Batches
 from primer.training.replicas import Replicas
 from primer.verify.devices import verify_devices
 from primer.verify.devices_compared import DevicesVerification, OnDevices, Tolerance, Training, compared
-from primer.verify.devices_report import show_devices
+from primer.verify.show import show_devices
 
 NET = """
 import os

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from primer.config.targets import import_from_here
 from primer.errors import ConfigError, first_line
-from primer.verify.findings import Finding, Verdict, Verification, failed
+from primer.verify.findings import Finding, Skip, Verification, failed, on_purpose, skipped
 
 if TYPE_CHECKING:
     from primer.verify.subject import Subject
@@ -77,19 +77,13 @@ def _made(name: str, run: Callable[[Subject], Finding], subject: Subject) -> Fin
     """A check's finding; what is declared to be so on purpose is no failure."""
     try:
         finding = run(subject)
+    except Skip as skip:
+        finding = skipped(name, str(skip))
     except Exception as error:  # the user's code, on inputs that it did not foresee
-        reason = first_line(error)
-        finding = failed(
-            name,
-            f"It raises {type(error).__name__} where the check calls it: {reason}",
-            None,
-            "Call it on a small tensor of that kind, and see where it comes from.",
-        )
-    because = subject.spec.because.get(name)
-    if because and finding.verdict is Verdict.FAIL:
-        words = f"{finding.sentence} On purpose: {because}"
-        return Finding(name, Verdict.WARN, words, finding.example, finding.advice, finding.numbers)
-    return finding
+        words = f"It raises {type(error).__name__} where the check calls it: {first_line(error)}"
+        advice = "Call it on a small tensor of that kind, and see where it comes from."
+        finding = failed(name, words, None, advice)
+    return on_purpose(finding, subject.spec.because.get(name))
 
 
 @contextmanager

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from primer.verify.findings import Skip
 from primer.verify.subject import Call, Subject, tensors_of
 
 LONGEST = 160  # chosen: letters of an error that are told
+CLOSE = 1e-4  # chosen: what is nearer to a kink than this is told by the checks of kinks alone
+FAR = (10.7, 20.3, 61.7, 101.3, 1003.7)  # chosen: where exp and squares get large; round numbers may be kinks
+
+Upstream = Callable[[Tensor], Tensor]  # from a drawn gradient of an answer to the one that is taken
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A call that was made: what it answered, what of that has a gradient, and what this goes to."""
+
+    answers: list[Tensor]
+    outputs: list[Tensor]
+    leaves: list[Tensor]
+
+    def gradients(
+        self, given: Sequence[Tensor] | None = None, *, retain_graph: bool = False
+    ) -> list[Tensor | None]:
+        """Those of the leaves, for the `given` gradients of the outputs, or drawn ones."""
+        given = given or upstreams(self.outputs)
+        return list(torch.autograd.grad(self.outputs, self.leaves, given, retain_graph, allow_unused=True))
+
+
+def forward(call: Call, args: Sequence[Any], *, seed: int = 0, leaves: list[Tensor] | None = None) -> Forward:
+    """Call it; gradients go to the arguments and weights that ask for one, or to other `leaves`."""
+    answers = called(call, args, seed=seed)
+    return Forward(answers, with_grad(answers), leaves_of(call, args) if leaves is None else leaves)
 
 
 @dataclass(frozen=True)
@@ -22,27 +49,27 @@ class Trial:
     answers: list[Tensor]
     gradients: list[Tensor | None]
 
+    @property
+    def tensors(self) -> list[Tensor | None]:
+        """All of them."""
+        return [*self.answers, *self.gradients]
+
 
 def trial(
     call: Call,
     args: Sequence[Any],
-    upstream: Callable[[Tensor], Tensor] | None = None,
+    upstream: Upstream | None = None,
     *,
     seed: int = 0,
-    weights: Call | None = None,
+    leaves: list[Tensor] | None = None,
 ) -> Trial:
-    """Call it and go back; `upstream` makes of each upstream gradient another one, say with other strides.
-
-    `weights` is what has the weights, where it is not the call itself.
-    """
-    answers = called(call, args, seed=seed)
-    outputs = [answer for answer in answers if answer.requires_grad]
-    leaves = leaves_of(weights or call, args)
-    gradients: list[Tensor | None] = [None] * len(leaves)
-    if outputs and leaves:
-        given = [upstream(part) if upstream else part for part in upstreams(outputs)]
-        gradients = list(torch.autograd.grad(outputs, leaves, given, allow_unused=True))
-    return Trial([answer.detach() for answer in answers], gradients)
+    """Call it and go back; `upstream` makes of each upstream gradient another one, say with other strides."""
+    made = forward(call, args, seed=seed, leaves=leaves)
+    gradients: list[Tensor | None] = [None] * len(made.leaves)
+    if made.outputs and made.leaves:
+        given = upstreams(made.outputs)
+        gradients = made.gradients([upstream(part) for part in given] if upstream else given)
+    return Trial([answer.detach() for answer in made.answers], gradients)
 
 
 def called(call: Call, args: Sequence[Any], *, seed: int = 0) -> list[Tensor]:
@@ -51,10 +78,14 @@ def called(call: Call, args: Sequence[Any], *, seed: int = 0) -> list[Tensor]:
     return tensors_of(call(*args))
 
 
+def with_grad(tensors: Iterable[Any]) -> list[Tensor]:
+    """Those that are tensors through which a gradient goes."""
+    return [each for each in tensors if isinstance(each, Tensor) and each.requires_grad]
+
+
 def leaves_of(call: Call | None, args: Sequence[Any]) -> list[Tensor]:
     """The arguments, then the weights, that ask for a gradient."""
-    own = [arg for arg in args if isinstance(arg, Tensor) and arg.requires_grad]
-    return [*own, *weights_of(call).values()]
+    return [*with_grad(args), *weights_of(call).values()]
 
 
 def upstreams(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -64,16 +95,15 @@ def upstreams(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [torch.empty_like(output.detach()).copy_(g) for output, g in zip(outputs, drawn, strict=True)]
 
 
-def unfit(call: Call, args: Sequence[Any]) -> str | None:
-    """Why nothing more can be asked about its gradients; None: it can."""
-    outputs = [answer for answer in called(call, args) if answer.requires_grad]
-    if not outputs or not leaves_of(call, args):
-        return "No gradient goes through it."
+def require_gradients(call: Call, args: Sequence[Any]) -> None:
+    """Raise Skip where nothing more can be asked about its gradients."""
+    made = forward(call, args)
+    if not made.outputs or not made.leaves:
+        raise Skip("No gradient goes through it.")
     try:
         trial(call, args)
     except Exception as error:
-        return f"Its backward fails ({type(error).__name__}), as backward_contract tells."
-    return None
+        raise Skip(f"Its backward fails ({type(error).__name__}), as backward_contract tells.") from None
 
 
 def reason(error: BaseException) -> str:
@@ -82,9 +112,6 @@ def reason(error: BaseException) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = ": ".join([type(error).__name__, *lines[:1]])
     return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
-
-
-Upstream = Callable[[Tensor], Tensor]  # from a drawn gradient of an answer to the one that is taken
 
 
 def pair(subject: Subject, dtype: torch.dtype, like: Call | None = None) -> tuple[Call, Call | None]:
@@ -111,23 +138,25 @@ def differentiable(subject: Subject, dtype: torch.dtype) -> tuple[Call, Call | N
     return call, reference if any(answer.requires_grad for answer in answers) else None
 
 
+def changed(args: Sequence[Any], change: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+    """The arguments with each tensor changed, leaves that take a gradient where it took one."""
+    return tuple(
+        change(arg.detach()).requires_grad_(arg.requires_grad) if isinstance(arg, Tensor) else arg
+        for arg in args
+    )
+
+
 def copies(args: Sequence[Any], dtype: torch.dtype | None = None) -> tuple[Any, ...]:
     """Arguments of its own for a call: that it changes them in place is told by the check meant for it."""
-    return tuple(_copy(arg, dtype) if isinstance(arg, Tensor) else arg for arg in args)
-
-
-def _copy(arg: Tensor, dtype: torch.dtype | None) -> Tensor:
-    value = arg.detach().clone()
-    value = value.to(dtype) if dtype and value.is_floating_point() else value
-    return value.requires_grad_(arg.requires_grad)
+    return changed(args, lambda arg: arg.clone().to(dtype=dtype if arg.is_floating_point() else None))
 
 
 def pulled(
-    call: Call, args: Sequence[Any], upstream: Upstream | None = None
+    call: Call, args: Sequence[Any], upstream: Upstream | None = None, *, seed: int = 0
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Answers, and the gradients of what takes one: arguments, then weights; zeros where there is none."""
     given = copies(args)
-    found = trial(call, given, upstream)
+    found = trial(call, given, upstream, seed=seed)
     pairs = zip(leaves_of(call, given), found.gradients, strict=True)
     return found.answers, [torch.zeros_like(leaf) if part is None else part for leaf, part in pairs]
 
@@ -160,12 +189,6 @@ def leaf_names(subject: Subject) -> list[str]:
     return names + [f"its weight {name!r}" for name in weights_of(subject.module)]
 
 
-CLOSE = 1e-4  # chosen: what is nearer to a kink than this is told by the checks of this file alone
-
-
-FAR = (10.7, 20.3, 61.7, 101.3, 1003.7)  # chosen: where exp and squares get large; round numbers may be kinks
-
-
 def apart(subject: Subject, x: Tensor, by: float = CLOSE) -> Tensor:
     """Those inputs of an elementwise function that it is made for, and that are further from its kinks."""
     kind = subject.inputs[0].kind
@@ -179,6 +202,22 @@ def line(subject: Subject, dtype: torch.dtype, offset: float = 0.0) -> Tensor:
     """Many inputs of an elementwise function, none near a kink, (entries,)."""
     near, far = torch.arange(-800, 801, dtype=torch.float64) / 100, torch.tensor(FAR, dtype=torch.float64)
     return apart(subject, torch.cat([near, far, -far]) + offset).to(dtype)
+
+
+class Calling(nn.Module):
+    """A module that calls a function, as a user would wrap it."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.call = call
+
+    def forward(self, *args: Any) -> Any:
+        return self.call(*args)
+
+
+def as_module(call: Call) -> nn.Module:
+    """The call itself where it is a module, else one around it."""
+    return call if isinstance(call, nn.Module) else Calling(call)
 
 
 @dataclass(frozen=True)
@@ -198,17 +237,13 @@ def bound(subject: Subject, *, seed: int = 0, shape: Sequence[int] | None = None
     if subject.is_elementwise:
         args = (_where_finite(subject, args[0]),)
     places = [place for place, arg in enumerate(args) if isinstance(arg, Tensor) and arg.requires_grad]
-    weights = weights_of(call)
+    weights, module = weights_of(call), as_module(call)
 
     def outputs(*leaves: Tensor) -> list[Tensor]:
         given = list(copies(args))
         for place, leaf in zip(places, leaves, strict=False):
             given[place] = leaf.clone()  # its own, should it be changed in place
-        if not weights:
-            return called(call, given)
         values = dict(zip(weights, leaves[len(places) :], strict=True))
-        assert isinstance(call, nn.Module)
-        module = call
         return called(lambda *given: torch.func.functional_call(module, values, given), given)
 
     leaves = [args[place] for place in places] + [weight.detach().clone() for weight in weights.values()]

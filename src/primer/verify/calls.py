@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from primer.verify.calling import copies
+from primer.verify.calling import copies, with_grad
 from primer.verify.functions import functions_of
 from primer.verify.spec import Input
 
@@ -70,7 +70,7 @@ def _note(known: Known, args: tuple[Any, ...], keywords: dict[str, Any]) -> None
     kept = copies(args)  # which later changes in place do not reach
     for place, other in enumerate(known):
         if _manner(other) == _manner(kept):
-            if _num_grads(kept) > _num_grads(other):
+            if len(with_grad(kept)) > len(with_grad(other)):
                 known[place] = kept
             return
     if len(known) < MAX_CALLS:
@@ -80,10 +80,6 @@ def _note(known: Known, args: tuple[Any, ...], keywords: dict[str, Any]) -> None
 def _manner(args: Sequence[Any]) -> list[str]:
     """What of a call is no tensor's numbers: its other arguments, and how many dimensions tensors have."""
     return [f"{arg.dtype} {arg.dim()}" if isinstance(arg, Tensor) else repr(arg) for arg in args]
-
-
-def _num_grads(args: Sequence[Any]) -> int:
-    return sum(isinstance(arg, Tensor) and arg.requires_grad for arg in args)
 
 
 def inputs_of(args: Sequence[Any], *, largest: int) -> tuple[Input, ...]:

@@ -73,7 +73,7 @@ def verify_part(
         draw_part(part, *overrides, path=Path(picture), **asked)
     found = ask(part, *overrides, fast=fast, **asked)
     if report:
-        from primer.verify.report import markdown
+        from primer.verify.show import markdown
 
         Path(report).write_text(markdown(found, picture=picture))
     if is_json:
@@ -100,7 +100,7 @@ def devices(overrides: tuple[str, ...], devices: str, num_steps: int, config_dir
     A net that draws random numbers in training, as for dropout, draws others on each device.
     """
     from primer.verify.devices import verify_devices
-    from primer.verify.devices_report import show_devices
+    from primer.verify.show import show_devices
 
     try:
         numbers = [int(word) for word in devices.split(",")]

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primer.verify.calling import weights_of
+from primer.verify.findings import Skip
 from primer.verify.subject import Call, Subject
 
-UNREPEATABLE = "its answers differ from call to call: nothing to compare with"
 Values = dict[str, Tensor]
-ROUNDING = (
-    1e-6  # chosen: float64 answers that pass through float32 inside differ by 1e-7, mistakes by far more
-)
+# chosen: float64 answers that pass through float32 inside differ by 1e-7, mistakes by far more
+ROUNDING = 1e-6
 LOW_ROUNDING = (1e-4, 1.0)  # chosen: of float32; onnxruntime's logsigmoid at -10 is off by 2e-5 (measured)
 
 
@@ -105,9 +104,8 @@ def loss_of(answer: Any, subject: Subject) -> Tensor:
     weights = torch.ones_like(entries)
     if not subject.is_elementwise:
         weights = 1 + 0.5 * torch.arange(entries.numel(), device=entries.device).to(entries.dtype).cos()
-    return (
-        entries * weights
-    ).sum()  # times ones too: a gradient that is one number, expanded, can't be written
+    # times ones too: a gradient that is one number, expanded, can't be written
+    return (entries * weights).sum()
 
 
 def values_of(
@@ -152,11 +150,12 @@ def telling(subject: Subject, dtype: torch.dtype = torch.float64) -> tuple[Any, 
     return (grid[order].requires_grad_(),)
 
 
-def is_repeatable(subject: Subject) -> bool:
-    """Whether a second call answers the same: else there is nothing to compare with."""
+def require_repeatable(subject: Subject) -> None:
+    """Raise Skip where a second call does not answer the same."""
     args = telling(subject)
     first, second = (values_of(subject.at(torch.float64), args, subject) for _ in range(2))
-    return difference(second, first, subject, 0.0) is None
+    if difference(second, first, subject, 0.0):
+        raise Skip("its answers differ from call to call: nothing to compare with")
 
 
 @contextmanager
@@ -170,19 +169,3 @@ def silence() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-class Calling(nn.Module):
-    """A module that calls a function, as a user would wrap it."""
-
-    def __init__(self, call: Call) -> None:
-        super().__init__()
-        self.call = call
-
-    def forward(self, *args: Any) -> Any:
-        return self.call(*args)
-
-
-def as_module(call: Call) -> nn.Module:
-    """The call itself where it is a module, else one around it."""
-    return call if isinstance(call, nn.Module) else Calling(call)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -135,11 +136,11 @@ def _other_samples_at(samples: list[list[int]], first: list[list[int]]) -> int |
 
 def _floors(losses: dict[tuple[str, int], float]) -> dict[str, float]:
     """What a difference of each metric is relative to, at least: near 0 a loss has fewer digits."""
-    found: dict[str, float] = {}
+    found = defaultdict[str, float](float)
     for (key, _), value in losses.items():
         if math.isfinite(value):
-            found[key] = max(found.get(key, 0.0), SMALL * abs(value))
-    return {key: found.get(key, 0.0) for key, _ in losses}
+            found[key] = max(found[key], SMALL * abs(value))
+    return found
 
 
 def _relative(before: float, value: float, floor: float) -> float:

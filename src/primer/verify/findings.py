@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -17,6 +17,10 @@ class Verdict(StrEnum):
     FAIL = "FAIL"
     WARN = "WARN"
     SKIP = "SKIP"
+
+
+class Skip(Exception):
+    """A check can't be made of this subject, and why."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +76,7 @@ class Verification:
 
     def of(self, check: str) -> Finding:
         """The finding of a check; KeyError where it was not made."""
-        for finding in self.findings:
-            if finding.check == check:
-                return finding
-        raise KeyError(check)
+        return {finding.check: finding for finding in self.findings}[check]
 
     def count(self, verdict: Verdict) -> int:
         """How many checks came to that verdict."""
@@ -106,7 +107,15 @@ def warned(check: str, sentence: str, example: str | None, advice: str, **number
     return Finding(check, Verdict.WARN, sentence, example, advice, numbers)
 
 
-def together(verdicts: Sequence[Finding]) -> Finding:
-    """The gravest of several findings of one check."""
+def on_purpose(finding: Finding, because: str | None) -> Finding:
+    """The finding; a failure that is declared to be so on purpose is a warning."""
+    if not because or finding.verdict is not Verdict.FAIL:
+        return finding
+    sentence = f"{finding.sentence} On purpose: {because}"
+    return dataclasses.replace(finding, verdict=Verdict.WARN, sentence=sentence)
+
+
+def together(findings: Iterable[Finding | None]) -> Finding:
+    """The gravest of several findings of one check; None found nothing."""
     order = [Verdict.FAIL, Verdict.WARN, Verdict.PASS, Verdict.SKIP]
-    return min(verdicts, key=lambda finding: order.index(finding.verdict))
+    return min(filter(None, findings), key=lambda finding: order.index(finding.verdict))

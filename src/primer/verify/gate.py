@@ -23,7 +23,7 @@ from primer.errors import ConfigError, RunError
 from primer.files import write_atomically
 from primer.verify.ask import undisturbed, verification_of
 from primer.verify.calls import calls_in, inputs_of
-from primer.verify.findings import Finding, Verdict, Verification, failed, warned
+from primer.verify.findings import Finding, Verdict, Verification, failed, on_purpose
 from primer.verify.functions import code_hash, source_hash
 from primer.verify.spec import CALLED, Spec
 from primer.verify.subjects import subject_of_function
@@ -79,9 +79,7 @@ def _looked_at(function: Any, args: Sequence[Any] | None) -> Verification:
     except ConfigError as error:  # of what is declared
         problem = str(error)
     words, advice = f"It could not be verified: {problem}", "Declare its inputs, or why it can't be called."
-    finding = failed(CALLED, words, None, advice)
-    if because:
-        finding = warned(CALLED, f"{words} On purpose: {because}", None, advice)
+    finding = on_purpose(failed(CALLED, words, None, advice), because)
     versions = {"torch": str(torch.__version__)}
     return Verification(function.__name__, None, {}, source_hash([function]), versions, 0.0, (finding,))
 

@@ -6,17 +6,18 @@ import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from primer.config import compose
 from primer.config.targets import build
 from primer.data import Dataset
 from primer.errors import ConfigError
 from primer.parts import make_module
-from primer.training.module import TrainingModule
+from primer.verify.calling import weights_of
 from primer.verify.calls import calls_in
 from primer.verify.findings import Finding, Verification, failed, passed, warned
 from primer.verify.functions import source_hash
@@ -38,8 +39,9 @@ def verify_net(overrides: Sequence[str], *, config_dir: str | Path | None = None
     if not any(True for _ in module.net.parameters()):
         raise ConfigError(f"net={config['switches']['net']}: has no weights to check")
     module.net.eval()  # one function, not one of random numbers
-    functions = tuple(calls_in(lambda: module.loss_of(*rows, len(x))))
-    findings = (_finite(module, rows), _repeats(module, rows), _used(module, rows), _gradients(module, rows))
+    loss, weights = partial(module.loss_of, *rows, len(x)), weights_of(module.net)
+    functions = tuple(calls_in(loss))
+    findings = (_finite(loss, len(x)), _repeats(loss), _used(loss, weights), _gradients(loss, weights))
     return Verification(
         name=f"net={config['switches']['net']}",
         reference="finite differences",
@@ -51,35 +53,23 @@ def verify_net(overrides: Sequence[str], *, config_dir: str | Path | None = None
     )
 
 
-Rows = tuple[Tensor, Tensor]
-
-
-def _loss(module: TrainingModule, rows: Rows) -> Tensor:
-    return module.loss_of(*rows, len(rows[0]))
-
-
-def _weights(module: TrainingModule) -> dict[str, nn.Parameter]:
-    return {name: weight for name, weight in module.net.named_parameters() if weight.requires_grad}
-
-
-def _finite(module: TrainingModule, rows: Rows) -> Finding:
-    loss = _loss(module, rows)
-    if bool(torch.isfinite(loss)):
-        return passed("finite", f"The loss of {len(rows[0])} rows is a number.", loss=float(loss.detach()))
+def _finite(loss: Callable[[], Tensor], num_rows: int) -> Finding:
+    value = float(loss().detach())
+    if math.isfinite(value):
+        return passed("finite", f"The loss of {num_rows} rows is a number.", loss=value)
     advice = "Look at the net's answers for these rows, layer by layer."
-    return failed("finite", f"The loss of the first rows is {float(loss)}.", None, advice)
+    return failed("finite", f"The loss of the first rows is {value}.", None, advice)
 
 
-def _repeats(module: TrainingModule, rows: Rows) -> Finding:
-    if torch.equal(_loss(module, rows), _loss(module, rows)):
+def _repeats(loss: Callable[[], Tensor]) -> Finding:
+    if torch.equal(loss(), loss()):
         return passed("determinism", "The same rows give the same loss twice.")
     advice = "In eval() a net should draw no random numbers and remember nothing of earlier rows."
     return failed("determinism", "The same rows give another loss the second time.", None, advice)
 
 
-def _used(module: TrainingModule, rows: Rows) -> Finding:
-    weights = _weights(module)
-    found = torch.autograd.grad(_loss(module, rows), list(weights.values()), allow_unused=True)
+def _used(loss: Callable[[], Tensor], weights: dict[str, Tensor]) -> Finding:
+    found = torch.autograd.grad(loss(), list(weights.values()), allow_unused=True)
     unused = [name for name, gradient in zip(weights, found, strict=True) if gradient is None]
     if not unused:
         return passed("weights_used", f"All {len(weights)} weights have a part in the loss.")
@@ -88,11 +78,11 @@ def _used(module: TrainingModule, rows: Rows) -> Finding:
     return warned("weights_used", sentence, None, advice)
 
 
-def _gradients(module: TrainingModule, rows: Rows) -> Finding:
+def _gradients(loss: Callable[[], Tensor], weights: dict[str, Tensor]) -> Finding:
     """Each weight's gradient along random directions, against differences of the loss along them."""
     largest, worst = 0.0, ""
-    for name, weight in _weights(module).items():
-        difference = _difference(lambda: _loss(module, rows), weight)
+    for name, weight in weights.items():
+        difference = _difference(loss, weight)
         if difference > largest:
             largest, worst = difference, name
     if largest <= TOLERANCE:
@@ -107,7 +97,7 @@ def _gradients(module: TrainingModule, rows: Rows) -> Finding:
     return failed("gradients", sentence, None, advice, largest_difference=largest)
 
 
-def _difference(loss: Callable[[], Tensor], weight: nn.Parameter) -> float:
+def _difference(loss: Callable[[], Tensor], weight: Tensor) -> float:
     """The largest relative difference along some directions, at the step where it is smallest."""
     (gradient,) = torch.autograd.grad(loss(), weight, allow_unused=True)
     if gradient is not None and not bool(gradient.isfinite().all()):
@@ -125,7 +115,7 @@ def _difference(loss: Callable[[], Tensor], weight: nn.Parameter) -> float:
 
 
 @torch.no_grad()
-def _slope(loss: Callable[[], Tensor], weight: nn.Parameter, direction: Tensor, step: float) -> float:
+def _slope(loss: Callable[[], Tensor], weight: Tensor, direction: Tensor, step: float) -> float:
     before = weight.clone()
     ends = []
     for sign in (1, -1):

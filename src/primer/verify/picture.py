@@ -27,23 +27,22 @@ def draw_part(
     against: str | Call | None = None,
     config_dir: str | Path | None = None,
 ) -> None:
-    """Draw what `primer.verify` would be asked; raises UsageError where it is no function of one number."""
+    """Draw values and slopes of what `primer.verify` is asked, and differences to a reference, to a PNG.
+
+    Raises UsageError where it is no function of one number.
+    """
     if isinstance(part, str) and part.startswith("net="):
         raise UsageError(f"--picture: {part} is no function of one number, so it has no curve")
     import_from_here()
     with undisturbed():
-        draw(subject_from(part, overrides, against, config_dir), path)
+        subject = subject_from(part, overrides, against, config_dir)
+        if not subject.is_elementwise:
+            words = f"{subject.name} is no function of one number, so there is no curve of it"
+            raise UsageError(f"--picture: {words}")
+        _draw(subject, path)
 
 
-def draw(subject: Subject, path: Path) -> None:
-    """Draw values and slopes, and the differences to the reference if there is one, to a PNG.
-
-    Raises UsageError for a function that is not elementwise.
-    """
-    if not subject.is_elementwise:
-        raise UsageError(
-            f"--picture: {subject.name} is no function of one number, so there is no curve of it"
-        )
+def _draw(subject: Subject, path: Path) -> None:
     from matplotlib.figure import Figure
 
     x = torch.linspace(-REACH, REACH, POINTS, dtype=torch.float64)
@@ -57,12 +56,12 @@ def draw(subject: Subject, path: Path) -> None:
         if other:
             top.plot(x, other[column], color="0.6", linewidth=4, label=subject.reference_name)
         top.plot(x, own[column], color="C0", linewidth=1.4, label=subject.name)
-        _mark_kinks(top, subject, x, own[column])
-        _dress(top, word)
+        top.legend(frameon=False)
+        _dress(top, word, subject, x, own[column])
         if other:
-            axes[1][column].plot(x, own[column] - other[column], color="C3", linewidth=1.2)
-            _mark_kinks(axes[1][column], subject, x, own[column] - other[column])
-            _dress(axes[1][column], f"difference of the {word}", has_legend=False)
+            difference = own[column] - other[column]
+            axes[1][column].plot(x, difference, color="C3", linewidth=1.2)
+            _dress(axes[1][column], f"difference of the {word}", subject, x, difference)
     figure.savefig(path, dpi=120)
 
 
@@ -73,16 +72,11 @@ def _curves(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
     return answer.detach(), slope.detach()
 
 
-def _mark_kinks(axes: Axes, subject: Subject, x: Tensor, values: Tensor) -> None:
+def _dress(axes: Axes, title: str, subject: Subject, x: Tensor, values: Tensor) -> None:
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
     for kink in subject.kinks:
         index = int((x - kink).abs().argmin())
         if abs(float(x[index]) - kink) < 1e-9:
             axes.plot([kink], [float(values[index])], "o", color="C3", markersize=5)
-
-
-def _dress(axes: Axes, title: str, *, has_legend: bool = True) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    if has_legend:
-        axes.legend(frameon=False)

@@ -45,7 +45,15 @@ class Subject:
     @property
     def is_piecewise_linear(self) -> bool:
         """Whether finite differences are exact but for rounding, away from kinks: tolerances are tight."""
-        return self.is_elementwise and self._is_linear_between_kinks()
+        if not self.is_elementwise:
+            return False
+        x = torch.cat([self.sample(requires_grad=False)[0].flatten(), torch.tensor([5.0, -5.0]).double()])
+        step = AWAY / 4
+        with torch.no_grad():
+            call = self.at(torch.float64)
+            low, middle, high = (first_of(call(x + offset)) for offset in (-step, 0.0, step))
+        bend = (low - 2 * middle + high).abs()
+        return bool((bend <= 1e-9 * (1 + middle.abs())).all())
 
     def sample(
         self,
@@ -100,15 +108,6 @@ class Subject:
             side = torch.where(values >= kink, 1.0, -1.0).to(values.dtype)
             values = torch.where(near, kink + side * (away + (values - kink).abs()), values)
         return values
-
-    def _is_linear_between_kinks(self) -> bool:
-        x = torch.cat([self.sample(requires_grad=False)[0].flatten(), torch.tensor([5.0, -5.0]).double()])
-        step = AWAY / 4
-        with torch.no_grad():
-            call = self.at(torch.float64)
-            low, middle, high = (first_of(call(x + offset)) for offset in (-step, 0.0, step))
-        bend = (low - 2 * middle + high).abs()
-        return bool((bend <= 1e-9 * (1 + middle.abs())).all())
 
 
 def tensors_of(answer: Any) -> list[Tensor]:

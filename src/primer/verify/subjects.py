@@ -21,7 +21,7 @@ from primer.errors import ConfigError, first_line
 from primer.verify.functions import functions_of
 from primer.verify.kinks import kinks_of
 from primer.verify.spec import SHAPE, Input, Spec
-from primer.verify.subject import Call, Subject, first_of
+from primer.verify.subject import Call, Subject, first_of, tensors_of
 
 PLAIN = (int, float, bool, str, "int", "float", "bool", "str")  # annotations of what is no tensor
 
@@ -37,9 +37,7 @@ def subject_from(
     call = _call_of(thing, name)
     declared = getattr(thing, "verify", None)
     spec = Spec.of(declared, name) if declared else _of_criterion(part) or Spec()
-    subject = Subject(name, call, spec, module=call if isinstance(call, nn.Module) else None)
-    subject.inputs = spec.inputs or _inferred(call, thing)
-    _look_at(subject)
+    subject = _subject(call, thing, name, spec)
     reference = against if against is not None else subject.spec.reference
     if reference is not None:
         subject.reference, subject.reference_name = _reference(reference, part, config_dir)
@@ -48,11 +46,17 @@ def subject_from(
 
 def subject_of_function(function: type[Function], spec: Spec) -> Subject:
     """The subject of an autograd Function, with what is declared of it."""
-    subject = Subject(function.__name__, function.apply, spec)
-    subject.inputs = spec.inputs or _inferred(function.apply, function)
-    _look_at(subject)
+    subject = _subject(function.apply, function, function.__name__, spec)
     if spec.reference is not None:
         subject.reference, subject.reference_name = _reference(spec.reference, None, None)
+    return subject
+
+
+def _subject(call: Call, thing: Any, name: str, spec: Spec) -> Subject:
+    """All but its reference."""
+    subject = Subject(name, call, spec, module=call if isinstance(call, nn.Module) else None)
+    subject.inputs = spec.inputs or _inferred(call, thing)
+    _look_at(subject)
     return subject
 
 
@@ -66,10 +70,10 @@ def _look_at(subject: Subject) -> None:
             subject.call = _on_copies(subject.call)
             answer = subject.at(torch.float64)(*args)
     except Exception as error:
-        reason = first_line(error)
+        shapes = ", ".join(str(tuple(arg.shape)) for arg in tensors_of(args)) or "()"
         raise ConfigError(
-            f"{name}: can't be called with float64 tensors of the shapes {_shapes(args)} "
-            f"({type(error).__name__}: {reason}); expected verify = {{'inputs': [...]}} beside it"
+            f"{name}: can't be called with float64 tensors of the shapes {shapes} "
+            f"({type(error).__name__}: {first_line(error)}); expected verify = {{'inputs': [...]}} beside it"
         ) from None
     answers = answer if isinstance(answer, tuple | list) else [answer]
     if not any(isinstance(part, Tensor) for part in answers):
@@ -87,18 +91,19 @@ def _look_at(subject: Subject) -> None:
 
 def _on_copies(call: Call) -> Call:
     """The call on copies that are no leaves."""
-
-    def on_copies(*args: Any) -> Any:
-        return call(*(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
-
-    return call if isinstance(call, nn.Module) else on_copies
+    if isinstance(call, nn.Module):
+        return call
+    return lambda *args: call(*(arg.clone() if isinstance(arg, Tensor) else arg for arg in args))
 
 
 def _found(part: str, overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Any, str]:
     """What a text names: the part of a config, or what is at a dotted path."""
     group, equals, option = part.partition("=")
     if equals:
-        config = compose([*_data_for(part), part, *overrides], config_dir=config_dir)
+        # a config has to fit together: a criterion asks for data that it is for
+        is_of_numbers = group == "criterion" and CRITERIA.get(option) == "regression"
+        data = ["data=diabetes"] if is_of_numbers else []
+        config = compose([*data, part, *overrides], config_dir=config_dir)
         if group not in ("activation", "criterion"):
             raise ConfigError(
                 f"{part}: expected activation=OPTION, criterion=OPTION, net=OPTION or a dotted path"
@@ -122,12 +127,6 @@ def _found(part: str, overrides: Sequence[str], config_dir: str | Path | None) -
         raise ConfigError(f"{part}: no module {error.name!r} in this folder or environment") from None
     except AttributeError:
         raise ConfigError(f"{part}: no {name!r} in {module_name!r}") from None
-
-
-def _data_for(part: str) -> list[str]:
-    """Data that a criterion is for, since a config has to fit together."""
-    task = CRITERIA.get(part.partition("=")[2]) if part.startswith("criterion=") else None
-    return ["data=diabetes"] if task == "regression" else []
 
 
 LAMBDA = "the function"
@@ -199,8 +198,7 @@ def _inferred(call: Call, thing: Any) -> tuple[Input, ...]:
 
 def _is_elementwise(subject: Subject) -> bool:
     """Whether each entry of the answer follows from its own entry of the only tensor, and nothing else."""
-    tensors = [given for given in subject.inputs if given.kind != "constant"]
-    if len(tensors) != 1 or len(subject.inputs) != 1 or not tensors[0].has_grad:
+    if len(subject.inputs) != 1 or not subject.inputs[0].has_grad:
         return False
     call = subject.at(torch.float64)
     (x,) = subject.sample(away=0.0, requires_grad=False)
@@ -220,7 +218,3 @@ def _is_elementwise(subject: Subject) -> bool:
     keep[3] = False
     close = partial(torch.allclose, rtol=1e-12, atol=1e-12, equal_nan=True)
     return close(answer.view(-1)[keep], other.reshape(-1)[keep]) and close(alone, answer.reshape(-1)[4:9])
-
-
-def _shapes(args: Sequence[Any]) -> str:
-    return ", ".join(str(tuple(arg.shape)) for arg in args if isinstance(arg, Tensor)) or "()"

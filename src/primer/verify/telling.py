@@ -14,8 +14,6 @@ from primer.verify.findings import Finding, warned
 from primer.verify.subject import Subject
 
 ZERO = 1e-7  # chosen: what float32 may leave of gradients that cancel out
-
-
 SAME = 1e-5  # chosen: rounding of float32 within; what is looked for here is wrong by far more
 
 
@@ -29,6 +27,11 @@ def same(one: Tensor | None, other: Tensor | None) -> bool:
         return torch.equal(one, other)
     scale = float(other.detach().abs().nan_to_num(0.0, 0.0, 0.0).max()) if other.numel() else 0.0
     return torch.allclose(one, other.to(one.dtype), rtol=SAME, atol=max(SAME * scale, ZERO), equal_nan=True)
+
+
+def are_same(some: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> bool:
+    """Whether as many are there, each the same as the other."""
+    return len(some) == len(others) and all(map(same, some, others))
 
 
 # By how much two right ways to compute may differ. chosen: torch's own softplus is 1e-10 off in float64,

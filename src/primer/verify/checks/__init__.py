@@ -9,16 +9,13 @@ from primer.verify.checks.compiled import compile, compile_transforms
 from primer.verify.checks.contract import backward_contract, purity
 from primer.verify.checks.derivatives import determinism, gradcheck, linearity
 from primer.verify.checks.dtypes import integers, parts_of_inputs
-from primer.verify.checks.exported import export, onnx
+from primer.verify.checks.elsewhere import devices, export, module, onnx
 from primer.verify.checks.kink_checks import kink, neighbours
 from primer.verify.checks.layouts import layouts
 from primer.verify.checks.memory import checkpointing, no_leak, saved_tensors
-from primer.verify.checks.mixed import autocast
-from primer.verify.checks.modules import module
 from primer.verify.checks.nonfinite import nonfinite_backward, nonfinite_forward
-from primer.verify.checks.on_devices import devices
+from primer.verify.checks.precisions import autocast, single_precision
 from primer.verify.checks.second import gradgradcheck, gradient_penalty
-from primer.verify.checks.single import single_precision
 from primer.verify.checks.training import cost, training_parity
 from primer.verify.checks.transformed import transforms
 from primer.verify.checks.values import low_precision, reference_backward, reference_forward

@@ -12,20 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from primer.verify.calling import reason, weights_of
+from primer.verify.calling import changed, reason, weights_of
 from primer.verify.comparing import (
-    UNREPEATABLE,
     Difference,
     difference,
-    is_repeatable,
     loss_of,
+    require_repeatable,
     silence,
     telling,
     values_of,
     wanted_of,
 )
 from primer.verify.findings import Finding, failed, passed, skipped, warned
-from primer.verify.subject import Call, Subject
+from primer.verify.subject import Subject
 
 SIZES = (5, 6, 9, 10, 13, 14)  # chosen: fewer than the 8 graphs after which torch 2.13 gives up
 ISSUE = "https://github.com/pytorch/pytorch/issues/193279"  # 192985 is the same for jvp
@@ -33,8 +32,7 @@ ISSUE = "https://github.com/pytorch/pytorch/issues/193279"  # 192985 is the same
 
 def compile(subject: Subject) -> Finding:
     """Whether a compiled call gives the answers and gradients of a plain one, and how often it compiles."""
-    if not is_repeatable(subject):
-        return skipped("compile", UNREPEATABLE)
+    require_repeatable(subject)
     with _compiling():
         try:
             differs = _differs(subject, fullgraph=True)
@@ -45,18 +43,10 @@ def compile(subject: Subject) -> Finding:
 
 def _differs(subject: Subject, *, fullgraph: bool) -> Difference | None:
     call, args = subject.at(torch.float64), telling(subject)
-    compiled = torch.compile(_wrapped(call), fullgraph=fullgraph, backend="aot_eager")
+    # a built-in can't be compiled by itself
+    compiled = torch.compile(lambda *given: call(*given), fullgraph=fullgraph, backend="aot_eager")
     expected = values_of(call, args, subject)
     return difference(values_of(compiled, args, subject, weights_of(call)), expected, subject)
-
-
-def _wrapped(call: Call) -> Call:
-    """Around a call: a built-in can't be compiled by itself."""
-
-    def wrapped(*args: Any) -> Any:
-        return call(*args)
-
-    return wrapped
 
 
 def _wrong(subject: Subject, differs: Difference) -> Finding:
@@ -106,7 +96,7 @@ def _sizes(subject: Subject) -> Finding:
     except Exception:  # its first dimension is no batch
         return passed("compile", f"{is_same}.")
     torch.compiler.reset()
-    compiled = torch.compile(_wrapped(call), backend=counting)
+    compiled = torch.compile(lambda *given: call(*given), backend=counting)
     try:
         for args in batches:
             compiled(*args)
@@ -130,18 +120,16 @@ def _of_size(subject: Subject, size: int) -> tuple[Any, ...]:
     tensors = [arg for arg in args if isinstance(arg, Tensor) and arg.dim()]
     num_rows = len(tensors[0]) if tensors else 0
 
-    def sized(arg: Any) -> Any:
-        is_batched = isinstance(arg, Tensor) and arg.dim() and len(arg) == num_rows
-        return arg[torch.arange(size) % num_rows] if is_batched else arg
+    def sized(arg: Tensor) -> Tensor:
+        return arg[torch.arange(size) % num_rows] if arg.dim() and len(arg) == num_rows else arg
 
-    return tuple(map(sized, args))
+    return changed(args, sized)
 
 
 def compile_transforms(subject: Subject) -> Finding:
     """Whether torch.compile(torch.func.grad(f)) gives the gradient that torch.func.grad(f) gives."""
     check = "compile_transforms"
-    if not is_repeatable(subject):
-        return skipped(check, UNREPEATABLE)
+    require_repeatable(subject)
     args = telling(subject)
     gradient, wanted = _gradient(subject, args)
     if not wanted:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from primer.verify.calling import (
@@ -21,8 +21,9 @@ from primer.verify.calling import (
     line,
     pulled,
     reason,
+    with_grad,
 )
-from primer.verify.findings import Finding, failed, passed, skipped, warned
+from primer.verify.findings import Finding, Skip, failed, passed, skipped, warned
 from primer.verify.kinks import REACH
 from primer.verify.subject import Call, Subject
 from primer.verify.telling import call_text, is_single, told, worst
@@ -43,9 +44,8 @@ def gradcheck(subject: Subject) -> Finding:
     if not subject.is_derivative:
         return skipped(check, SURROGATE)
     bounds = [bound(subject, seed=seed) for seed in SEEDS]
-    reason_not = next((why for each in bounds if (why := why_not(each))), None)
-    if reason_not:
-        return skipped(check, reason_not)
+    for each in bounds:
+        require_comparable(each)
     found = _along_line(subject) if subject.is_elementwise else None
     for each in bounds:
         found = found or _blamed(subject, each)
@@ -72,17 +72,17 @@ def options_of(subject: Subject, each: Bound) -> dict[str, Any]:
     return more | {"atol": TIGHT * size, "rtol": rtol}
 
 
-def why_not(each: Bound, *, is_second: bool = False) -> str | None:
-    """Why it, or with `is_second` its gradient, can't be compared with finite differences, if it can't."""
+def require_comparable(each: Bound, *, is_second: bool = False) -> None:
+    """Raise Skip where it, or with `is_second` its gradient, can't be compared with finite differences."""
     if not each.leaves or not each.answers:
-        return "Nothing in it takes a gradient."
+        raise Skip("Nothing in it takes a gradient.")
     if not all(bool(answer.isfinite().all()) for answer in each.answers):
-        return "Its answers to drawn arguments are not finite: declare inputs, such as {'kind': 'positive'}."
-    if is_second and not any(answer.requires_grad for answer in each.call(*each.leaves)):
-        return "No gradient goes through it."
-    if is_second and any(is_single(answer) for answer in each.answers):
-        return "Its answers have float32 digits only, too few for differences of gradients."
-    return None
+        words = "Its answers to drawn arguments are not finite: declare inputs, such as {'kind': 'positive'}."
+        raise Skip(words)
+    if is_second and not with_grad(each.call(*each.leaves)):
+        raise Skip("No gradient goes through it.")
+    if is_second and any(map(is_single, each.answers)):
+        raise Skip("Its answers have float32 digits only, too few for differences of gradients.")
 
 
 def _along_line(subject: Subject) -> Finding | None:
@@ -199,7 +199,7 @@ def determinism(subject: Subject) -> Finding:
     """The same arguments give the same bits, forward and backward."""
     check, dtype = "determinism", torch.float32
     call, args = subject.at(dtype), subject.sample(dtype, shape=LARGE if subject.is_elementwise else None)
-    first, other, again = (pulled(_Seeded(call, seed), args) for seed in (0, 1, 0))
+    first, other, again = (_seeded(call, args, seed) for seed in (0, 1, 0))
     advice = "Draw no random numbers, share no memory, and fill every entry of what torch.empty makes."
     if not _are_equal(first[0], again[0]):
         return failed(check, "The same arguments and seed give other answers each time.", TWICE, advice)
@@ -211,18 +211,10 @@ def determinism(subject: Subject) -> Finding:
     return passed(check, "The same arguments give the same bits, forward and backward.")
 
 
-class _Seeded(nn.Module):
-    """A call whose random numbers are drawn by a seed."""
-
-    def __init__(self, call: Call, seed: int) -> None:
-        super().__init__()
-        self.call, self.seed = call, seed
-
-    def forward(self, *args: Any) -> Any:
-        torch.manual_seed(self.seed)
-        random.seed(self.seed)
-        np.random.seed(self.seed)  # noqa: NPY002
-        return self.call(*args)
+def _seeded(call: Call, args: Sequence[Any], seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    return pulled(call, args, seed=seed)
 
 
 def _are_equal(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from primer.verify.calling import called, leaves_of, reason, trial, unfit, upstreams
+from primer.verify.calling import called, forward, leaves_of, reason, require_gradients, trial, upstreams
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
 from primer.verify.subject import Call, Subject
-from primer.verify.telling import brief, same
+from primer.verify.telling import are_same, brief
 
 DTYPES = (torch.int64, torch.int32, torch.uint8, torch.bool, torch.complex64)
 
@@ -33,9 +34,8 @@ def integers(subject: Subject) -> Finding:
             differing.append((brief(dtype), _in_words(ours), _in_words(theirs)))
     name = subject.reference_name
     if not differing:
-        return passed(
-            "integers", f"It takes whole numbers, bool and complex ones, or refuses them, as {name} does."
-        )
+        sentence = f"It takes whole numbers, bool and complex ones, or refuses them, as {name} does."
+        return passed("integers", sentence)
     told = "; ".join(
         f"given {dtype} it {ours}" + (f" where {name} {theirs}" if ours != theirs else ", but other numbers")
         for dtype, ours, theirs in differing
@@ -92,24 +92,32 @@ class _Unused(Function):
 def parts_of_inputs(subject: Subject) -> Finding:
     """A gradient for some inputs or weights only is the right one, also where an answer is not used."""
     call, args = subject.at(torch.float64), subject.sample()
-    reason_not = unfit(call, args)
-    if reason_not:
-        return skipped("parts_of_inputs", reason_not)
+    require_gradients(call, args)
     num_leaves = len(leaves_of(call, args))
-    problems = [
-        _without_any(call, args),
-        *_unused(call, args),
-        *(_alone(call, args) if num_leaves > 1 else ()),
-    ]
-    found = [problem for problem in problems if problem]
-    if found:
-        return together(found)
+    problems = [_without_any(call, args), *_unused(call, args)]
+    problems += _alone(call, args) if num_leaves > 1 else []
     which = "each of its inputs and weights alone is right" if num_leaves > 1 else "its input is right"
     sentence = f"A gradient for {which}, with and without a use of its answer."
-    return passed("parts_of_inputs", sentence, num_leaves=num_leaves)
+    return together([*problems, passed("parts_of_inputs", sentence, num_leaves=num_leaves)])
 
 
-def _alone(call: Call, args: Sequence[Any]) -> list[Finding]:
+def _compared(
+    look: Callable[[], Sequence[Tensor | None]],
+    right: Sequence[Tensor | None],
+    fails: str,
+    wrong: str,
+    example: str,
+    advice: str,
+) -> Finding | None:
+    """What is wrong with what `look` sees, which should be as `right`: it raises, or is another."""
+    try:
+        found = look()
+    except Exception as error:
+        return failed("parts_of_inputs", fails, f"{example}  # {reason(error)}", advice)
+    return None if are_same(found, right) else failed("parts_of_inputs", wrong, example, advice)
+
+
+def _alone(call: Call, args: Sequence[Any]) -> list[Finding | None]:
     """Each input or weight, while the others ask for no gradient, as frozen ones do."""
     problems = []
     leaves, whole = leaves_of(call, args), trial(call, args).gradients
@@ -120,15 +128,11 @@ def _alone(call: Call, args: Sequence[Any]) -> list[Finding]:
         for other in leaves:
             other.requires_grad_(other is leaf)
         example = f"all but {part}: .requires_grad_(False); f(...).sum().backward()"
-        try:
-            found = trial(call, args).gradients
-        except Exception as error:
-            sentence = f"It fails where a gradient is asked for {part} only, the others being frozen."
-            problems.append(failed("parts_of_inputs", sentence, f"{example}  # {reason(error)}", advice))
-        else:
-            if not same(found[0], right):
-                sentence = f"Where a gradient is asked for {part} only, the others being frozen, it is wrong."
-                problems.append(failed("parts_of_inputs", sentence, example, advice))
+        fails = f"It fails where a gradient is asked for {part} only, the others being frozen."
+        wrong = f"Where a gradient is asked for {part} only, the others being frozen, it is wrong."
+        problems.append(
+            _compared(lambda: trial(call, args).gradients, [right], fails, wrong, example, advice)
+        )
     for leaf in leaves:
         leaf.requires_grad_(True)
     return problems
@@ -144,32 +148,25 @@ def _without_any(call: Call, args: Sequence[Any]) -> Finding | None:
         advice = "Save only what there is: nothing may need a gradient."
         example = f"with torch.no_grad(): f(x)  # {reason(error)}"
         return failed("parts_of_inputs", "It fails where no gradient is asked for.", example, advice)
-    if all(same(*pair) for pair in zip(found, right, strict=True)):
+    if are_same(found, right):
         return None
     sentence = "It answers otherwise where no gradient is asked for, as in evaluation."
-    return failed(
-        "parts_of_inputs", sentence, "with torch.no_grad(): f(x)", "Compute the same in both cases."
-    )
+    example, advice = "with torch.no_grad(): f(x)", "Compute the same in both cases."
+    return failed("parts_of_inputs", sentence, example, advice)
 
 
-def _unused(call: Call, args: Sequence[Any]) -> list[Finding]:
+def _unused(call: Call, args: Sequence[Any]) -> list[Finding | None]:
     """An answer that nobody used: none of them, then all but one."""
     problems = []
-    num_outputs = sum(answer.requires_grad for answer in called(call, args))
+    num_outputs = len(forward(call, args).outputs)
     advice = "After ctx.set_materialize_grads(False) a gradient may be None: return None for it."
     for used in [None, *(range(num_outputs) if num_outputs > 1 else ())]:
         which = "its answer is not used in the loss" if used is None else f"only answer {used + 1} is used"
         example = "backward(ctx, None)" if used is None else f"f(x)[{used}].sum().backward()"
         right = _gradients_with(call, args, used, is_zero=True)
-        try:
-            found = _gradients_with(call, args, used, is_zero=False)
-        except Exception as error:
-            sentence, example = f"Its backward fails where {which}.", f"{example}  # {reason(error)}"
-            problems.append(failed("parts_of_inputs", sentence, example, advice))
-            continue
-        if not all(same(*pair) for pair in zip(found, right, strict=True)):
-            sentence = f"Its gradient is wrong where {which}."
-            problems.append(failed("parts_of_inputs", sentence, example, advice))
+        look = partial(_gradients_with, call, args, used, is_zero=False)
+        fails, wrong = f"Its backward fails where {which}.", f"Its gradient is wrong where {which}."
+        problems.append(_compared(look, right, fails, wrong, example, advice))
     return problems
 
 
@@ -177,12 +174,12 @@ def _gradients_with(
     call: Call, args: Sequence[Any], used: int | None, *, is_zero: bool
 ) -> Sequence[Tensor | None]:
     """The gradients where one answer, or none, is used: others are handed zeros, or, as in a net, nothing."""
-    outputs, leaves = [answer for answer in called(call, args) if answer.requires_grad], leaves_of(call, args)
-    given = upstreams(outputs)
+    made = forward(call, args)
+    given = upstreams(made.outputs)
     if is_zero:
         zeros = [g if index == used else torch.zeros_like(g) for index, g in enumerate(given)]
-        return torch.autograd.grad(outputs, leaves, zeros, allow_unused=True)
+        return made.gradients(zeros)
     if used is not None:
-        return torch.autograd.grad(outputs[used], leaves, given[used], allow_unused=True)
-    end: Tensor = _Unused.apply(*outputs)  # type: ignore[no-untyped-call]
-    return torch.autograd.grad(end, leaves, allow_unused=True)
+        return torch.autograd.grad(made.outputs[used], made.leaves, given[used], allow_unused=True)
+    end: Tensor = _Unused.apply(*made.outputs)  # type: ignore[no-untyped-call]
+    return torch.autograd.grad(end, made.leaves, allow_unused=True)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from primer.verify.calling import Trial, reason, trial
+from primer.verify.calling import Trial, changed, reason, trial
 from primer.verify.findings import Finding, failed, passed, skipped, together, warned
 from primer.verify.subject import Call, Subject
-from primer.verify.telling import same
+from primer.verify.telling import are_same, same
 
 SMALL = (2, 3)  # chosen: the smallest matrix that is not its own transpose's shape
 IMAGES = (2, 3, 4, 5)  # chosen: the smallest batch of images whose dimensions all differ
@@ -51,10 +51,6 @@ class Case:
     is_upstream: bool = False
 
 
-def _transposed(x: Tensor) -> Tensor:
-    return x.mT.contiguous().mT
-
-
 def _strided(x: Tensor) -> Tensor:
     room = x.new_full((2 * len(x), *x.shape[1:]), 7)  # what lies between is not the function's to read
     view = room[::2]
@@ -63,7 +59,7 @@ def _strided(x: Tensor) -> Tensor:
 
 
 LAYOUTS = (
-    Layout("transposed", "{x} = {x}.mT.contiguous().mT", _transposed, range(2, 9)),
+    Layout("transposed", "{x} = {x}.mT.contiguous().mT", lambda x: x.mT.contiguous().mT, range(2, 9)),
     Layout("strided", "{x} = {x}.repeat_interleave(2, 0)[::2]", _strided, range(1, 9)),
     Layout(
         "channels_last",
@@ -94,21 +90,16 @@ def layouts(subject: Subject) -> Finding:
         theirs = _attempt(reference, case) if reference else None
         if isinstance(theirs, Exception):
             continue  # the reference is no better
-        problem = _compared(subject, case, expected, _attempt(call, case), theirs)
-        problems += [problem] if problem else []
+        problems.append(_compared(subject, case, expected, _attempt(call, case), theirs))
     if subject.is_elementwise and looked_at:
-        problems += [
-            problem for shape in ((), (0, 3)) if (problem := _small(subject, call, reference, shape))
-        ]
+        problems += [_small(subject, call, reference, shape) for shape in ((), (0, 3))]
         looked_at += ["0-d", "empty"]
-    if problems:
-        return together(problems)
     if not looked_at:
         why = f": {trouble}" if trouble else ""
         return skipped("layouts", f"No argument of it can be laid out differently in memory{why}.")
     names = ", ".join(dict.fromkeys(looked_at))
     sentence = f"It gives the same answers and gradients however the numbers lie in memory ({names})."
-    return passed("layouts", sentence, num_cases=len(looked_at))
+    return together([*problems, passed("layouts", sentence, num_cases=len(looked_at))])
 
 
 def _is_random(call: Call, args: Sequence[Any]) -> bool:
@@ -116,8 +107,7 @@ def _is_random(call: Call, args: Sequence[Any]) -> bool:
         one, other = (trial(call, args, seed=seed) for seed in (0, 1))
     except Exception:  # told below, or by other checks
         return False
-    pairs = zip([*one.answers, *one.gradients], [*other.answers, *other.gradients], strict=True)
-    return not all(same(*pair) for pair in pairs)
+    return not are_same(one.tensors, other.tensors)
 
 
 def _cases(subject: Subject) -> Iterator[Case]:
@@ -152,17 +142,13 @@ def _attempt(call: Call, case: Case, *, is_contiguous: bool = False) -> Trial | 
         arranged = case.layout.of(g) if case.is_upstream else g
         return arranged.contiguous() if is_contiguous else arranged
 
-    args = [_in_one_piece(arg) for arg in case.args] if is_contiguous else case.args
+    args = case.args
+    if is_contiguous:
+        args = changed(args, lambda arg: arg.clone(memory_format=torch.contiguous_format))
     try:
         return trial(call, args, upstream)
     except Exception as error:
         return error
-
-
-def _in_one_piece(arg: Any) -> Any:
-    if not isinstance(arg, Tensor):
-        return arg
-    return arg.detach().clone(memory_format=torch.contiguous_format).requires_grad_(arg.requires_grad)
 
 
 def _compared(
@@ -173,7 +159,7 @@ def _compared(
     if isinstance(found, Exception):
         sentence = f"It fails for {case.what}, though it takes the same numbers in a contiguous one."
         return failed("layouts", sentence, f"{back}  # {reason(found)}", ADVICE)
-    pairs = zip([*found.answers, *found.gradients], [*expected.answers, *expected.gradients], strict=True)
+    pairs = zip(found.tensors, expected.tensors, strict=True)
     wrong = [index for index, (ours, right) in enumerate(pairs) if not same(ours, right)]
     if wrong:
         is_answer = wrong[0] < len(found.answers)
@@ -191,13 +177,12 @@ def _compared(
 
 def _lie_alike(found: Trial, theirs: Trial) -> bool:
     """Whether answers and gradients have equal strides; those of dimensions of one entry mean nothing."""
-    ours, others = ([*one.answers, *one.gradients] for one in (found, theirs))
     return all(
         one is None
         or other is None
         or one.shape != other.shape
         or all(one.stride(dim) == other.stride(dim) for dim, size in enumerate(one.shape) if size > 1)
-        for one, other in zip(ours, others, strict=False)
+        for one, other in zip(found.tensors, theirs.tensors, strict=False)
     )
 
 
@@ -213,8 +198,7 @@ def _small(subject: Subject, call: Call, reference: Call | None, shape: tuple[in
         advice = "Write it without x.shape[0], x.max() and the like, or say so where it is called."
         return warned("layouts", f"It fails for {what}.", f"{case.text}  # {reason(found)}", advice)
     flat = trial(call, (x.detach().reshape(-1).requires_grad_(),))  # the same numbers in one dimension
-    pairs = zip([*found.answers, *found.gradients], [*flat.answers, *flat.gradients], strict=True)
-    if not all(same(_flat(one), _flat(other)) for one, other in pairs):
+    if not are_same(_flat(found), _flat(flat)):
         return failed("layouts", f"It is wrong for {what}.", case.text, ADVICE)
     if found.answers[0].shape != x.shape:
         sentence = f"For {what} it answers one of the shape {tuple(found.answers[0].shape)}."
@@ -222,5 +206,5 @@ def _small(subject: Subject, call: Call, reference: Call | None, shape: tuple[in
     return None
 
 
-def _flat(part: Tensor | None) -> Tensor | None:
-    return None if part is None else part.reshape(-1)
+def _flat(one: Trial) -> list[Tensor | None]:
+    return [None if part is None else part.reshape(-1) for part in one.tensors]

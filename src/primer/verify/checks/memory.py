@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +13,20 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from primer.verify.calling import called, copies, leaves_of, reason, trial, unfit, upstreams
-from primer.verify.comparing import as_module
-from primer.verify.findings import Finding, failed, passed, skipped, warned
-from primer.verify.graphs import custom_nodes, held, nodes
-from primer.verify.subject import Call, Subject
-from primer.verify.telling import same
+from primer.verify.calling import (
+    as_module,
+    called,
+    copies,
+    forward,
+    leaves_of,
+    reason,
+    require_gradients,
+    trial,
+)
+from primer.verify.findings import Finding, failed, passed, warned
+from primer.verify.functions import custom_nodes, held, nodes
+from primer.verify.subject import Call, Subject, tensors_of
+from primer.verify.telling import are_same
 
 ROWS, COLUMNS = 32, 64  # chosen: so many entries that a saved number counts for nothing
 SAVE = "Keep tensors by ctx.save_for_backward(x), and read them from ctx.saved_tensors."
@@ -26,9 +35,7 @@ SAVE = "Keep tensors by ctx.save_for_backward(x), and read them from ctx.saved_t
 def saved_tensors(subject: Subject) -> Finding:
     """All is kept by save_for_backward, its changes are noticed, and it is no more than need be."""
     call, args = subject.at(torch.float64), subject.sample()
-    reason_not = unfit(call, args)
-    if reason_not:
-        return skipped("saved_tensors", reason_not)
+    require_gradients(call, args)
     for name in (name for node in custom_nodes(called(call, args)) for name in held(node)):
         sentence = (
             f"It keeps a tensor as ctx.{name}, unseen by torch: its changes go unnoticed, a second backward "
@@ -51,28 +58,24 @@ def saved_tensors(subject: Subject) -> Finding:
 def _changed_unnoticed(call: Call, args: Sequence[Any]) -> str | None:
     """What can be changed between forward and backward so that the gradient is wrong in silence."""
     right = trial(call, args).gradients
-    num_tensors = sum(isinstance(arg, Tensor) for arg in args)
-    num_answers, num_weights = len(called(call, args)), len(leaves_of(call, ()))
-    for index in range(num_tensors + num_weights + num_answers):
+    weights = leaves_of(call, ())
+    parts = ["input"] * len(tensors_of(args)) + ["weight"] * len(weights)
+    parts += ["answer"] * len(called(call, args))
+    for index, part in enumerate(parts):
         given = copies(args)
-        answers = called(call, given)
-        weights = leaves_of(call, ())
-        tensors = [*(arg for arg in given if isinstance(arg, Tensor)), *weights, *answers]
-        changing = tensors[index]
+        made = forward(call, given)
+        changing = [*tensors_of(given), *weights, *made.answers][index]
         before = changing.detach().clone()
-        outputs = [answer for answer in answers if answer.requires_grad]
         try:
             _change(changing)
-            leaves = leaves_of(call, given)
-            found = torch.autograd.grad(outputs, leaves, upstreams(outputs), allow_unused=True)
+            found = made.gradients()
         except Exception:  # noticed
             continue
         finally:
-            if num_tensors <= index < num_tensors + num_weights:
+            if part == "weight":
                 changing.data.copy_(before)
-        if not all(same(*pair) for pair in zip(found, right, strict=True)):
-            part = "input" if index < num_tensors else "weight"
-            return part if index < num_tensors + num_weights else "answer"
+        if not are_same(found, right):
+            return part
     return None
 
 
@@ -88,22 +91,21 @@ def _change(tensor: Tensor) -> None:
 def _amount(subject: Subject) -> Finding:
     """How many bytes an entry are kept, compared with the reference."""
     found = _bytes_kept(subject, subject.at(torch.float32))
-    kept = f"{found:.3g} bytes an entry" + (" between two Linear layers" if subject.is_elementwise else "")
+    between = " between two Linear layers" if subject.is_elementwise else ""
+    kept, ref = f"It keeps {found:.3g} bytes an entry{between} in float32", subject.reference_name
+    numbers = {"bytes_per_element": found}
     if subject.reference is None:
-        sentence = f"It keeps {kept} in float32, all through save_for_backward."
-        return passed("saved_tensors", sentence, bytes_per_element=found)
+        return passed("saved_tensors", f"{kept}, all through save_for_backward.", **numbers)
     try:
         theirs = _bytes_kept(subject, subject.reference_at(torch.float32))
     except Exception as error:
-        sentence = f"It keeps {kept} in float32; {subject.reference_name} can't be asked ({reason(error)})."
-        return passed("saved_tensors", sentence, bytes_per_element=found)
+        return passed("saved_tensors", f"{kept}; {ref} can't be asked ({reason(error)}).", **numbers)
+    numbers["reference"] = theirs
     if found <= theirs * 1.01 + 0.01:  # chosen: more than a saved number or two
-        sentence = f"It keeps {kept} in float32, no more than {subject.reference_name}."
-        return passed("saved_tensors", sentence, bytes_per_element=found, reference=theirs)
-    sentence = f"It keeps {kept} in float32, {subject.reference_name} {theirs:.3g}."
+        return passed("saved_tensors", f"{kept}, no more than {ref}.", **numbers)
     advice = "Save what the next layer keeps anyway, as often the answer, or what is smaller, such as a mask."
     example = "nn.Sequential(nn.Linear(8, 64), f, nn.Linear(64, 8))" if subject.is_elementwise else None
-    return warned("saved_tensors", sentence, example, advice, bytes_per_element=found, reference=theirs)
+    return warned("saved_tensors", f"{kept}, {ref} {theirs:.3g}.", example, advice, **numbers)
 
 
 def _bytes_kept(subject: Subject, call: Call) -> float:
@@ -119,6 +121,17 @@ def _bytes_kept(subject: Subject, call: Call) -> float:
         layers = nn.Linear(8, COLUMNS), nn.Linear(COLUMNS, 8)
         net = nn.Sequential(layers[0], as_module(call), layers[1])
         args, first = (torch.randn(ROWS, 8),), torch.empty(ROWS, COLUMNS)
+    answers, kept = saved_by(net, args)
+    kept += [tensor for node in custom_nodes(answers) for tensor in held(node).values()]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
+    outside = tensors_of(args) if subject.is_elementwise else []
+    for tensor in (*outside, *leaves_of(net, ())):
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    return sum(storages.values()) / max(first.numel(), 1)
+
+
+def saved_by(call: Call, args: Sequence[Any]) -> tuple[list[Tensor], list[Tensor]]:
+    """The answers, and what autograd keeps for their backward."""
     kept: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
@@ -126,12 +139,7 @@ def _bytes_kept(subject: Subject, call: Call) -> float:
         return tensor
 
     with saved_tensors_hooks(pack, lambda tensor: tensor):
-        answers = called(net, args)
-    outside = [*args, *leaves_of(net, ())] if subject.is_elementwise else leaves_of(net, ())
-    places = {tensor.untyped_storage().data_ptr() for tensor in outside if isinstance(tensor, Tensor)}
-    kept += [tensor for node in custom_nodes(answers) for tensor in held(node).values()]
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in kept}
-    return sum(size for place, size in storages.items() if place not in places) / max(first.numel(), 1)
+        return called(call, args), kept
 
 
 class _Token:
@@ -141,9 +149,7 @@ class _Token:
 def no_leak(subject: Subject) -> Finding:
     """Nothing of a call lives on when its answer is gone, without the help of Python's garbage collector."""
     call = subject.at(torch.float64)
-    reason_not = unfit(call, subject.sample())
-    if reason_not:
-        return skipped("no_leak", reason_not)
+    require_gradients(call, subject.sample())
     is_collecting = gc.isenabled()
     gc.disable()
     try:
@@ -172,26 +178,19 @@ def _is_kept(call: Call, args: Sequence[Any]) -> bool:
         answers = called(call, args)
         own = {arg.untyped_storage().data_ptr() for arg in args if isinstance(arg, Tensor)}
         storages = [answer.untyped_storage() for answer in answers]
-        memories.append([_watched(one) for one in storages if one.data_ptr() not in own])
+        memories.append([StorageWeakRef(one) for one in storages if one.data_ptr() not in own])  # type: ignore[no-untyped-call]
         del answers, storages
-    return any(not is_gone() for is_gone in memories[0])
-
-
-def _watched(storage: torch.UntypedStorage) -> Callable[[], bool]:
-    """What tells whether memory was freed."""
-    reference: Any = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-    return lambda: bool(reference.expired())
+    return any(not reference.expired() for reference in memories[0])  # type: ignore[no-untyped-call]
 
 
 def _lives(call: Call, args: Sequence[Any], *, goes_back: bool) -> weakref.ref[_Token]:
     """Call it, let go of everything, and give what tells whether the graph still lives."""
-    answers = called(call, args)
-    outputs = [answer for answer in answers if answer.requires_grad]
+    made = forward(call, args)
     token = _Token()
-    for node in nodes(outputs):
+    for node in nodes(made.outputs):
         node.metadata["primer"] = token
     if goes_back:
-        torch.autograd.grad(outputs, leaves_of(call, args), upstreams(outputs), allow_unused=True)
+        made.gradients()
     return weakref.ref(token)
 
 
@@ -200,9 +199,7 @@ def checkpointing(subject: Subject) -> Finding:
     from torch.utils.checkpoint import checkpoint
 
     call, args = subject.at(torch.float64), subject.sample()
-    reason_not = unfit(call, args)
-    if reason_not:
-        return skipped("checkpointing", reason_not)
+    require_gradients(call, args)
     num_calls = 0
 
     def counted(*given: Any) -> Any:
@@ -215,18 +212,17 @@ def checkpointing(subject: Subject) -> Finding:
         "Let every call compute and save the same, whatever was called before, and change nothing in place."
     )
     try:
-        found = trial(lambda *given: checkpoint(counted, *given, use_reentrant=False), args, weights=call)
+        rerun = partial(checkpoint, counted, use_reentrant=False)
+        found = trial(rerun, args, leaves=leaves_of(call, args))
     except Exception as error:
         sentence = "It fails under torch.utils.checkpoint."
         return failed("checkpointing", sentence, f"{example}  # {reason(error)}", advice)
-    if not all(same(*pair) for pair in zip(found.gradients, trial(call, args).gradients, strict=True)):
-        return failed(
-            "checkpointing", "It gets a wrong gradient under torch.utils.checkpoint.", example, advice
-        )
+    if not are_same(found.gradients, trial(call, args).gradients):
+        sentence = "It gets a wrong gradient under torch.utils.checkpoint."
+        return failed("checkpointing", sentence, example, advice)
     if num_calls < 2 and any(held(node) for node in custom_nodes(called(call, args))):
         sentence = "torch.utils.checkpoint saves no memory with it: what it keeps on ctx stays."
         return failed("checkpointing", sentence, f"{example}  # calls f once", SAVE, num_calls=num_calls)
-    sentence = "Its gradient is right under torch.utils.checkpoint, which computes its answer twice."
-    if num_calls < 2:
-        sentence = "Its gradient is right under torch.utils.checkpoint; it keeps nothing to compute again."
+    how = "; it keeps nothing to compute again" if num_calls < 2 else ", which computes its answer twice"
+    sentence = f"Its gradient is right under torch.utils.checkpoint{how}."
     return passed("checkpointing", sentence, num_calls=num_calls)

@@ -1,4 +1,4 @@
-"""What it does with NaN and infinity; and how checks call, compare and tell numbers."""
+"""What it does with NaN and infinity."""
 
 from __future__ import annotations
 

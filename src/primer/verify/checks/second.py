@@ -10,7 +10,15 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from primer.verify.calling import Bound, bound, reason
-from primer.verify.checks.derivatives import LOOSE, SURROGATE, along, dot, drawn_like, options_of, why_not
+from primer.verify.checks.derivatives import (
+    LOOSE,
+    SURROGATE,
+    along,
+    dot,
+    drawn_like,
+    options_of,
+    require_comparable,
+)
 from primer.verify.findings import Finding, Verdict, failed, passed, skipped, together, warned
 from primer.verify.subject import Subject
 from primer.verify.telling import told
@@ -32,9 +40,7 @@ def gradgradcheck(subject: Subject) -> Finding:
     if subject.spec.once_differentiable:
         return skipped(check, "It is declared to have no second derivative.")
     each = bound(subject, shape=SMALL if subject.is_elementwise else None)
-    reason_not = why_not(each, is_second=True)
-    if reason_not:
-        return skipped(check, reason_not)
+    require_comparable(each, is_second=True)
     options = options_of(subject, each)
     try:
         torch.autograd.gradgradcheck(each.call, each.leaves, **options)
@@ -62,10 +68,10 @@ def _refusal(each: Bound) -> str | None:
 
 def gradient_penalty(subject: Subject) -> Finding:
     """A penalty on its gradient trains rightly, or is refused with an error; it is never wrong in silence."""
-    check, each = "gradient_penalty", bound(subject)
-    reason_not = why_not(each, is_second=True) if each.num_args else "No argument takes a gradient."
-    if reason_not:
-        return skipped(check, reason_not)
+    each = bound(subject)
+    if not each.num_args:
+        return skipped("gradient_penalty", "No argument takes a gradient.")
+    require_comparable(each, is_second=True)
     # A layer after it makes the gradient of its answer depend on weights, too.
     found = together([_penalised(each, has_layer_after=after) for after in (True, False)])
     if found.verdict is Verdict.FAIL and subject.spec.once_differentiable:  # it says what torch lets pass

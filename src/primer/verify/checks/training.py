@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from primer.verify.comparing import UNREPEATABLE, as_module, is_repeatable
+from primer.verify.calling import as_module
+from primer.verify.checks.memory import saved_by
+from primer.verify.comparing import require_repeatable
 from primer.verify.findings import Finding, failed, passed, skipped, warned
 from primer.verify.subject import Call, Subject
 
@@ -29,19 +30,11 @@ def training_parity(subject: Subject) -> Finding:
     check = "training_parity"
     if subject.reference is None or not subject.is_elementwise:
         return skipped(check, "needs a reference, and a function of one tensor that works entry by entry")
-    if not is_repeatable(subject):
-        return skipped(check, UNREPEATABLE)
+    require_repeatable(subject)
     tolerance = max(subject.spec.tolerance or 0.0, torch.finfo(torch.float32).eps)
     x, y = _digits()
-    with _one_thread():
-        own, reference, shaken = (
-            torch.stack([_losses(call, x, y, seed, scale) for seed in SEEDS])  # (seeds, steps)
-            for call, scale in (
-                (subject.at(torch.float32), 1.0),
-                (subject.reference_at(torch.float32), 1.0),
-                (subject.reference_at(torch.float32), 1.0 + tolerance),
-            )
-        )
+    own = _losses(subject.at(torch.float32), x, y)
+    reference, shaken = (_losses(subject.reference_at(torch.float32), x, y, by) for by in (1, 1 + tolerance))
     if not reference.isfinite().all() or _fall(reference) <= 0:
         return skipped(check, "the reference itself does not train there")
     return _compared(subject, own, reference, GROWTH * max(_deviation(shaken, reference), tolerance))
@@ -88,7 +81,12 @@ def _digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(x, dtype=torch.float32) / 16, torch.tensor(y)
 
 
-def _losses(call: Call, x: Tensor, y: Tensor, seed: int, scale: float) -> Tensor:
+def _losses(call: Call, x: Tensor, y: Tensor, scale: float = 1.0) -> Tensor:
+    """The losses of each seed, `(seeds, steps)`."""
+    return torch.stack([_losses_of_seed(call, x, y, seed, scale) for seed in SEEDS])
+
+
+def _losses_of_seed(call: Call, x: Tensor, y: Tensor, seed: int, scale: float) -> Tensor:
     """The loss of each step, `(steps,)`; weights begin as `seed` says, the first layer's times `scale`."""
     torch.manual_seed(seed)
     first, last = nn.Linear(64, 32), nn.Linear(32, 10)
@@ -109,17 +107,6 @@ def _losses(call: Call, x: Tensor, y: Tensor, seed: int, scale: float) -> Tensor
     return losses
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Without other threads: small operations only wait for them, seconds where the machine is busy."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(num_threads)
-
-
 def cost(subject: Subject) -> Finding:
     """How long forward and backward take, and what is kept between them, beside the reference."""
     if not subject.is_elementwise:
@@ -130,8 +117,7 @@ def cost(subject: Subject) -> Finding:
     x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0)).requires_grad_()
     if not all(call(x).requires_grad for call in calls):
         return skipped("cost", "no gradient goes through it")
-    with _one_thread():
-        seconds = _seconds(calls, x)
+    seconds = _seconds(calls, x)
     kept = [_bytes_kept(call, x) / x.numel() for call in calls]
     pairs = zip(seconds, kept, strict=True)
     told = [f"{duration_s * 1e3:.1f} ms, {size:.3g} bytes kept" for duration_s, size in pairs]
@@ -168,14 +154,7 @@ def _seconds(calls: Sequence[Call], x: Tensor) -> list[float]:
 
 def _bytes_kept(call: Call, x: Tensor) -> int:
     """What is kept for the backward, each piece of memory once, weights left out."""
-    kept: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if not isinstance(tensor, nn.Parameter):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        answer = call(x)
-    del answer
-    return sum(kept.values())
+    storages = [
+        tensor.untyped_storage() for tensor in saved_by(call, (x,))[1] if not isinstance(tensor, nn.Parameter)
+    ]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from primer.verify.calling import reason, weights_of
+from primer.verify.calling import as_module, changed, reason, weights_of
 from primer.verify.comparing import (
-    UNREPEATABLE,
     Values,
     difference,
     flat,
-    is_repeatable,
     loss_of,
     outputs,
+    require_repeatable,
     silence,
     telling,
     values_of,
     wanted_of,
 )
-from primer.verify.findings import Finding, failed, passed, skipped, warned
+from primer.verify.findings import Finding, failed, passed, warned
 from primer.verify.subject import Call, Subject
 
 NUM_SAMPLES = 3  # chosen
@@ -44,8 +44,7 @@ Probe = Callable[[Subject, Call], Seen | None]
 
 def transforms(subject: Subject) -> Finding:
     """Whether vmap, func.grad, jacrev and per-sample gradients are right; and forward mode, if it has one."""
-    if not is_repeatable(subject):
-        return skipped("transforms", UNREPEATABLE)
+    require_repeatable(subject)
     call, refused = subject.at(torch.float64), dict[str, Exception]()
     for name, probe in (PROBES | FORWARD_MODE).items():
         try:
@@ -118,8 +117,7 @@ def _arguments(subject: Subject, seed: int) -> tuple[Any, ...]:
     """Telling ones of an elementwise function, in another order for each seed."""
     if not subject.is_elementwise:
         return subject.sample(seed=seed)
-    (grid,) = telling(subject)
-    return (grid.detach().roll(7 * seed).requires_grad_(),)
+    return changed(telling(subject), lambda grid: grid.roll(7 * seed))
 
 
 def _one_by_one(call: Call, dims: Sequence[int | None]) -> Call:
@@ -136,18 +134,14 @@ def _one_by_one(call: Call, dims: Sequence[int | None]) -> Call:
     return looped
 
 
+def _vmap(subject: Subject, call: Call, *, dim: int = 0) -> Seen:
+    return _vmapped(subject, call, *_stacked(subject, dim))
+
+
 def _vmapped(subject: Subject, call: Call, args: Sequence[Any], dims: Sequence[int | None]) -> Seen:
     batched, looped = torch.vmap(call, in_dims=tuple(dims)), _one_by_one(call, dims)
     found, expected = (values_of(each, args, subject, weights_of(call)) for each in (batched, looped))
     return Seen(found, expected, args)
-
-
-def _vmap(subject: Subject, call: Call) -> Seen:
-    return _vmapped(subject, call, *_stacked(subject, 0))
-
-
-def _vmap_last(subject: Subject, call: Call) -> Seen:
-    return _vmapped(subject, call, *_stacked(subject, -1))
 
 
 def _vmap_one(subject: Subject, call: Call) -> Seen | None:
@@ -184,10 +178,7 @@ class Pure:
         pairs = zip(takes, self.others if others is None else others, strict=True)
         args = [wanted[next(names)] if takes_one else other for takes_one, other in pairs]
         weights = {name.removeprefix("gradient of "): wanted[name] for name in names}
-        if not weights:
-            return self.call(*args)
-        assert isinstance(self.call, nn.Module)
-        return torch.func.functional_call(self.call, weights, tuple(args))
+        return torch.func.functional_call(as_module(self.call), weights, tuple(args))
 
 
 def _gradients(subject: Subject, call: Call, args: Sequence[Any]) -> Values:
@@ -238,11 +229,13 @@ def _jacobian(call: Call, args: Sequence[Any]) -> Values:
     return dict(zip(wanted, map(torch.stack, zip(*parts, strict=True)), strict=True))
 
 
-def _jacrev(subject: Subject, call: Call) -> Seen:
-    return _jacobians(torch.func.jacrev, call, telling(subject))
-
-
-def _jacobians(transform: Callable[..., Any], call: Call, args: Sequence[Any]) -> Seen:
+def _jacobians(
+    transform: Callable[..., Any],
+    arguments: Callable[[Subject], Sequence[Any]],
+    subject: Subject,
+    call: Call,
+) -> Seen:
+    args = arguments(subject)
     pure, expected = Pure(call, args), _jacobian(call, args)
     found = transform(lambda wanted: _rows(pure(wanted)))(pure.wanted) if expected else {}
     return Seen(found, expected, args)
@@ -251,10 +244,6 @@ def _jacobians(transform: Callable[..., Any], call: Call, args: Sequence[Any]) -
 def _smooth(subject: Subject) -> tuple[Any, ...]:
     """Away from kinks: there torch's own PReLU has another slope in forward mode."""
     return subject.sample(shape=(NUM_ROWS,)) if subject.is_elementwise else subject.sample()
-
-
-def _jacfwd(subject: Subject, call: Call) -> Seen:
-    return _jacobians(torch.func.jacfwd, call, _smooth(subject))
 
 
 def _jvp(subject: Subject, call: Call) -> Seen | None:
@@ -271,10 +260,13 @@ def _jvp(subject: Subject, call: Call) -> Seen | None:
 
 PROBES: dict[str, Probe] = {
     "torch.vmap": _vmap,
-    "torch.vmap(in_dims=-1)": _vmap_last,
+    "torch.vmap(in_dims=-1)": partial(_vmap, dim=-1),
     "torch.vmap of the first tensor": _vmap_one,
     "torch.func.grad": _grad,
-    "torch.func.jacrev": _jacrev,
+    "torch.func.jacrev": partial(_jacobians, torch.func.jacrev, telling),
     "vmap(grad) for per-sample gradients": _per_sample,
 }
-FORWARD_MODE: dict[str, Probe] = {"torch.func.jvp": _jvp, "torch.func.jacfwd": _jacfwd}
+FORWARD_MODE: dict[str, Probe] = {
+    "torch.func.jvp": _jvp,
+    "torch.func.jacfwd": partial(_jacobians, torch.func.jacfwd, _smooth),
+}

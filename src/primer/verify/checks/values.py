@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from primer.verify.calling import (
-    Upstream,
     answers_of,
     apart,
+    changed,
     copies,
     everywhere,
     leaf_names,
@@ -80,7 +80,8 @@ def _as_reference(subject: Subject, check: str, look: Look) -> Finding:
             if case.words == LARGE and not all(other.isfinite().all() for other in theirs):
                 continue
             is_first = num_values == 0  # a few numbers of a later case may all lie where it is flat
-            if check == "reference_backward" and is_first and _is_surrogate_of_none(subject, theirs):
+            is_flat = not subject.is_derivative and not any(bool(other.any()) for other in theirs)
+            if check == "reference_backward" and is_first and is_flat:
                 return skipped(check, f"Its backward is declared to be a surrogate, and {ref} has no slope.")
             for place, (ours, other) in enumerate(zip(mine, theirs, strict=False)):  # weights are the last
                 found = _unlike(subject, check, place, ours, other, case)
@@ -91,10 +92,6 @@ def _as_reference(subject: Subject, check: str, look: Look) -> Finding:
     how = "bit for bit" if largest == 0 else f"but for rounding ({largest:.2g} at most)"
     words = f"{what} those of {ref} {how}, at {num_values:,} numbers in float64 and float32."
     return passed(check, words, largest_difference=largest, num_values=num_values)
-
-
-def _is_surrogate_of_none(subject: Subject, theirs: Sequence[Tensor]) -> bool:
-    return not subject.is_derivative and not any(bool(other.any()) for other in theirs)
 
 
 def _unlike(
@@ -170,7 +167,7 @@ def low_precision(subject: Subject) -> Finding:
 
 def _half(subject: Subject, dtype: torch.dtype, args: Sequence[Any]) -> tuple[Finding | None, float, bool]:
     """What is wrong in a dtype; how many times the reference's error it errs; whether that takes it."""
-    upstream = everywhere(1.0) if subject.is_elementwise else _rounded(dtype)
+    upstream = everywhere(1.0) if subject.is_elementwise else lambda drawn: drawn.to(dtype).to(drawn.dtype)
     call, reference = pair(subject, dtype)
     try:
         theirs = pulled(reference, args, upstream) if reference else None
@@ -241,21 +238,16 @@ def _cases(subject: Subject, dtype: torch.dtype) -> Iterator[Case]:
         return
     for seed in range(3):
         yield Case(subject.sample(dtype, seed=seed))
-    large = [_times(arg, 1000.0) for arg in subject.sample(dtype)]
-    yield Case(tuple(large), LARGE)
-    args = [_turned(arg) if isinstance(arg, Tensor) else arg for arg in subject.sample(dtype)]
-    yield Case(tuple(args), " for tensors whose columns lie together, as after .T")
-
-
-def _times(arg: Any, factor: float) -> Any:
-    if not isinstance(arg, Tensor) or not arg.is_floating_point():
-        return arg
-    return (arg.detach() * factor).requires_grad_(arg.requires_grad)
+    large = changed(subject.sample(dtype), lambda arg: 1000.0 * arg if arg.is_floating_point() else arg)
+    yield Case(large, LARGE)
+    yield Case(
+        changed(subject.sample(dtype), _turned), " for tensors whose columns lie together, as after .T"
+    )
 
 
 def _turned(arg: Tensor) -> Tensor:
     order = tuple(reversed(range(arg.dim())))
-    return arg.detach().permute(order).contiguous().permute(order).requires_grad_(arg.requires_grad)
+    return arg.permute(order).contiguous().permute(order)
 
 
 def _every(subject: Subject, dtype: torch.dtype) -> Tensor:
@@ -265,10 +257,6 @@ def _every(subject: Subject, dtype: torch.dtype) -> Tensor:
     for place in subject.kinks:
         x = x[x != torch.tensor(place, dtype=dtype)]
     return apart(subject, x, by=0.0)
-
-
-def _rounded(dtype: torch.dtype) -> Upstream:
-    return lambda drawn: drawn.to(dtype).to(drawn.dtype)
 
 
 def simple(drawn: Tensor) -> Tensor:
