@@ -14,11 +14,10 @@ from torch import Tensor
 from primer.errors import Stopped
 from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
-from primer.training.module import TrainingModule
+from primer.training.module import StepCallback, TrainingModule
 from primer.training.randomness import States, random_states, set_random_state
 from primer.training.recorder import Recorder
 from primer.training.replicas import Replicas, Wish, same_again
-from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 from primer.training.watch import Watch
 

@@ -12,8 +12,7 @@ from torch import Tensor
 from primer.errors import first_line
 from primer.tracking.journal import Journal
 from primer.training.batches import Batch
-from primer.training.module import TrainingModule, backward
-from primer.training.steps import StepCallback
+from primer.training.module import StepCallback, TrainingModule, backward
 
 
 class Compiler(StepCallback):

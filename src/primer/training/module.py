@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -17,7 +17,16 @@ from primer.training.evaluation import Evaluation
 from primer.training.metrics import TargetScale
 from primer.training.replicas import Replicas
 from primer.training.sharded import shard
-from primer.training.steps import StepCallback
+
+
+class StepCallback(Callback):
+    """A callback that looks at each optimizer step; Lightning's hooks are called once for many of them."""
+
+    def before_update(self, module: TrainingModule, loss: Tensor) -> None:
+        """The gradients of a step are there, and the optimizer has not used them."""
+
+    def after_step(self, module: TrainingModule, loss: Tensor) -> None:
+        """Step `module.step` is done; `loss` is the one before its update, a scalar on the net's device."""
 
 
 class TrainingModule(LightningModule):

@@ -13,9 +13,8 @@ from torch import Tensor
 
 from primer.direction import rank
 from primer.tracking.journal import Journal
-from primer.training.module import TrainingModule
+from primer.training.module import StepCallback, TrainingModule
 from primer.training.nonfinite import NonfiniteGuard
-from primer.training.steps import StepCallback
 
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
 
