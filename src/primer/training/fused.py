@@ -13,9 +13,9 @@ from torch import Tensor
 
 from primer.training.batches import Batch, Part
 from primer.training.checkpointer import Due
+from primer.training.evaluation import StackedEvaluation
 from primer.training.member import Member
 from primer.training.stack import Stack
-from primer.training.stacked_metrics import StackedEvaluation
 from primer.training.timetable import Timetable
 
 # Steps of a cell before those of the next: the more, the more rarely its weights are fetched into the cache;
@@ -45,7 +45,7 @@ class FusedModule(LightningModule):
         self._times: list[int] = []
         self._next_write = 0.0
         self._at_once = 1
-        self._evaluation = StackedEvaluation([member.module for member in members])
+        self._evaluation = StackedEvaluation([member.module.evaluation.scale for member in members])
 
     def configure_optimizers(self) -> Any:
         return self.stack.make_optimizers()

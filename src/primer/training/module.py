@@ -13,8 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from primer.training.batches import Batch, Part
 from primer.training.criteria import Criterion
-from primer.training.evaluation import Evaluation
-from primer.training.metrics import TargetScale
+from primer.training.evaluation import Evaluation, TargetScale
 from primer.training.replicas import Replicas
 from primer.training.sharded import shard
 
