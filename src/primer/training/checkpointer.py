@@ -125,8 +125,7 @@ class Checkpointer(StepCallback):
             module.replicas.seed(same_again())
 
     def after_step(self, module: TrainingModule, loss: Tensor) -> None:
-        is_last = module.step == self.timetable.num_steps
-        if not (self.watch and (is_last or self.timetable.is_validated(module.step))):
+        if not (self.watch and self.timetable.is_validated(module.step)):
             self._after_step(module)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

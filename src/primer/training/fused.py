@@ -56,8 +56,7 @@ class FusedModule(LightningModule):
     def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
         while batches := list(islice(leg, self._num_at_once())):
             self._take_steps(batches)
-            is_last = self.step == self._timetable.num_steps
-            if not (self._has_val and (is_last or self._timetable.is_validated(self.step))):
+            if not (self._has_val and self._timetable.is_validated(self.step)):
                 self._after_step()
             if time.monotonic() >= self._next_write:
                 self.flush()
@@ -122,7 +121,11 @@ class FusedModule(LightningModule):
         member.save(self.step, self.stack.state_of(number))
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
+        x, y, num_rows = batch
+        prediction, losses = self.stack.evaluate(x, y, num_rows)
+        self._evaluation.take(prediction, y, losses)
+
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self.flush()
@@ -138,9 +141,6 @@ class FusedModule(LightningModule):
                 member.is_training = False
         self._after_step()
 
-    def test_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
     def on_test_epoch_end(self) -> None:
         found = self._evaluation.end()
         for number, member in self.finished():
@@ -150,8 +150,3 @@ class FusedModule(LightningModule):
     def finished(self) -> list[tuple[int, Member]]:
         """The members that have not failed, and their numbers."""
         return [(number, member) for number, member in enumerate(self.members) if member.error is None]
-
-    def _evaluate(self, part: Part) -> None:
-        x, y, num_rows = part
-        prediction, losses = self.stack.evaluate(x, y, num_rows)
-        self._evaluation.take(prediction, y, losses)

@@ -155,34 +155,27 @@ class TrainingModule(LightningModule):
             return torch.stack(losses).sum()
         return torch.zeros((), dtype=self.weights[0].dtype, device=self.weights[0].device)
 
-    def _evaluate(self, part: Part) -> None:
-        x, y, num_rows = part
+    def validation_step(self, batch: Part, batch_idx: int) -> None:
+        x, y, num_rows = batch
         if len(x) or self.replicas.is_sharded:  # whose ranks compute alike
             prediction = self(x)
         if len(x):
             self.evaluation.take(prediction, y, self.criterion(prediction, y, num_rows))
 
-    def _evaluated(self, split: str) -> None:
-        found, self.num_evaluated = self.evaluation.end()
-        self.evaluated = {f"{split}/{name}": value for name, value in found.items()}
-
-    def validation_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
     def on_validation_epoch_start(self) -> None:
         self.replicas.share_buffers(self.net.buffers())
+
+    test_step, on_test_epoch_start = validation_step, on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         self._evaluated("val")
 
-    def test_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
-    def on_test_epoch_start(self) -> None:
-        self.replicas.share_buffers(self.net.buffers())
-
     def on_test_epoch_end(self) -> None:
         self._evaluated("test")
+
+    def _evaluated(self, split: str) -> None:
+        found, self.num_evaluated = self.evaluation.end()
+        self.evaluated = {f"{split}/{name}": value for name, value in found.items()}
 
 
 def backward(loss: Tensor) -> None:
