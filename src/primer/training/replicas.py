@@ -60,7 +60,7 @@ class Replicas:
         works = [distributed.all_reduce(told, async_op=True)]
         if not self.is_sharded:  # else torch has done it
             for kind in dict.fromkeys(weight.dtype for weight in weights):  # in one order on all ranks
-                works += self._sum([weight for weight in weights if weight.dtype == kind])
+                works.append(self._sum([weight for weight in weights if weight.dtype == kind]))
         for work in works:
             work.wait()
         if not all(there) and not self.is_sharded:
@@ -76,14 +76,14 @@ class Replicas:
         own = [local(weight.grad).sum().double() for weight in weights if weight.grad is not None]
         return torch.stack(own).sum() if self.is_sharded and own else torch.zeros_like(loss).double()
 
-    def _sum(self, weights: Sequence[nn.Parameter]) -> list[distributed.Work]:
+    def _sum(self, weights: Sequence[nn.Parameter]) -> distributed.Work:
         """Begin to sum the gradients of weights of one type: each becomes a view of one flat tensor."""
         given = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
         flat = torch.cat([gradient.reshape(-1) for gradient in given])
         pieces = torch.split(flat, [weight.numel() for weight in weights])
         for weight, piece in zip(weights, pieces, strict=True):
             weight.grad = piece.view_as(weight)
-        return [distributed.all_reduce(flat, async_op=True)]
+        return distributed.all_reduce(flat, async_op=True)
 
     def agreed(self) -> Wish:
         """What any rank wished in the last step; the same on all of them."""
@@ -98,7 +98,8 @@ class Replicas:
         """The sum over all ranks, in float64, on the CPU."""
         if not self.are_many:
             return values.double().cpu()
-        summed = values.double().to(_device_of_group())
+        # NCCL knows no others
+        summed = values.double().to("cuda" if distributed.get_backend() == "nccl" else "cpu")
         distributed.all_reduce(summed)
         return summed.cpu()
 
@@ -117,11 +118,6 @@ class Replicas:
         """Seed this rank's generators by `key`, each rank's others: what they draw is for their own rows."""
         words = np.random.SeedSequence([*key, self.size, self.rank]).generate_state(1, np.uint64)
         seed_generators(int(words[0] >> np.uint64(1)))
-
-
-def _device_of_group() -> torch.device:
-    """Where tensors have to be that ranks exchange: NCCL knows no others."""
-    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
 def same_again() -> int:
