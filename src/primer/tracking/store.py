@@ -63,17 +63,16 @@ class Store:
     def experiment(self, name: str) -> str:
         """The id of an experiment, created when it is not there."""
         found = self.client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
+            except MlflowException:  # somebody else was faster
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        elif found.lifecycle_stage == "deleted":
             raise RunError(f"experiment {name!r} is deleted; restore it, or set tracking.experiment")
-        if found is not None:
-            return str(found.experiment_id)
-        try:
-            return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
-        except MlflowException:  # somebody else was faster
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        return str(found.experiment_id)
 
     def find_experiment(self, name: str) -> str | None:
         """The id of an experiment; None where there is none of that name."""

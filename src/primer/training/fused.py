@@ -60,7 +60,9 @@ class FusedModule(LightningModule):
                 self._after_step()
             if time.monotonic() >= self._next_write:
                 self.flush()
-                self._write()
+                self._next_write = time.monotonic() + WRITE_EVERY_S
+                for member in self.members:
+                    member.recorder.write()
                 if not self._training():
                     self.trainer.should_stop = True
                     return
@@ -94,12 +96,6 @@ class FusedModule(LightningModule):
             else:
                 member.record(self.step, self._times, losses[:, number], sums[:, number])
         self._losses, self._sums, self._times = [], [], []
-
-    def _write(self) -> None:
-        """Have each member write what it took."""
-        self._next_write = time.monotonic() + WRITE_EVERY_S
-        for member in self.members:
-            member.recorder.write()
 
     def _training(self) -> list[tuple[int, Member]]:
         return [(number, member) for number, member in enumerate(self.members) if member.is_training]

@@ -99,7 +99,9 @@ class Stack(nn.Module):
             more, other = self.gradients(cell, *part)
             losses, gradient = losses + more, gradient.add_(other)
         if max_norm is not None:
-            _clip(gradient, max_norm)
+            # as torch's `clip_grad_norm_`, for each member
+            norm = vector_norm(gradient, dim=1)  # (members,)
+            gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
         for span in self._spans:
             if span.members.start in cell:
                 span.update(gradient, cell.start)
@@ -114,8 +116,7 @@ class Stack(nn.Module):
         """
         rows = self.flat.detach()[cell.start : cell.stop]
         gradient = self.gradient[: len(cell)]
-        data = _of_cell(x, cell), _of_cell(y, cell)
-        losses: Tensor = self._graph(num_rows, rows, *data, into=gradient)
+        losses: Tensor = self._graph(num_rows, rows, _of_cell(x, cell), _of_cell(y, cell), into=gradient)
         return losses, gradient
 
     def evaluate(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -208,9 +209,3 @@ def _common(one: range, other: range) -> range:
 
 def _of_cell(values: Tensor, cell: range) -> Tensor:
     return values if len(values) == len(cell) else values[cell.start : cell.stop]
-
-
-def _clip(gradient: Tensor, max_norm: float) -> None:
-    """As torch's `clip_grad_norm_`, for each member; gradient: (members, entries), changed in place."""
-    norm = vector_norm(gradient, dim=1)  # (members,)
-    gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
