@@ -49,7 +49,7 @@ class Stack(nn.Module):
         self.members = list(modules)
         self._net, self._criterion = modules[0].net, modules[0].criterion
         self.names = [name for name, _ in self._net.named_parameters()]
-        self.layout = Layout([self._net.get_parameter(name) for name in self.names])
+        self.layout = Layout(list(self._net.parameters()))
         self.flat = nn.Parameter(self._rows_of_members(), requires_grad=False)
         num_bytes = 2 * self.flat[0].nbytes if has_cells else 1
         self.cells = _cells(len(modules), num_bytes)
@@ -63,8 +63,7 @@ class Stack(nn.Module):
         self._newly_kept: set[int] = set()
 
     def _rows_of_members(self) -> Tensor:
-        weights = ([module.net.get_parameter(name) for name in self.names] for module in self.members)
-        return torch.stack([self.layout.row(own) for own in weights])
+        return torch.stack([self.layout.row(module.net.parameters()) for module in self.members])
 
     def make_optimizers(self) -> list[Optimizer]:
         """Make the optimizers and schedulers, once the weights are where they are trained."""
@@ -128,7 +127,7 @@ class Stack(nn.Module):
         return prediction, losses
 
     def _graph(self, num_rows: int, rows: Tensor, *data: Tensor, into: Tensor | None = None) -> Any:
-        """What nets with these rows of weights predict; or their losses, whose gradients go `into` a tensor."""
+        """What nets with these rows of weights predict; or their losses, whose gradients go `into` rows."""
         is_training, weights = into is not None, self.layout.weights(rows)
         key = is_training, num_rows, *(tensor.shape for tensor in data)
         if key not in self._graphs:
@@ -183,8 +182,9 @@ class Stack(nn.Module):
         """Give a member's own module its weights as they are now, or as those `rows` have them."""
         rows = self.flat if rows is None else rows
         with torch.no_grad():
-            for name, (weight,) in zip(self.names, self.layout.weights(rows[member, None]), strict=True):
-                self.members[member].net.get_parameter(name).copy_(weight)
+            own = self.members[member].net.parameters()
+            for weight, (value,) in zip(own, self.layout.weights(rows[member, None]), strict=True):
+                weight.copy_(value)
 
     def take_weights(self) -> None:
         """Take all members' weights from their own modules."""
