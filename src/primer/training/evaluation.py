@@ -46,7 +46,7 @@ def _metrics_of(scale: TargetScale, num_members: int | None = None) -> MetricCol
     """
     if scale.task == "classification":
         keys = ALONE | ({"multidim_average": "samplewise"} if num_members else {})
-        metrics: dict[str, Metric] = {
+        metrics: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(scale.out_features, average="micro", **keys),
             "f1": MulticlassF1Score(scale.out_features, average="macro", **keys),
         }

@@ -60,7 +60,7 @@ class Replicas:
         works = [distributed.all_reduce(told, async_op=True)]
         if not self.is_sharded:  # else torch has done it
             for kind in dict.fromkeys(weight.dtype for weight in weights):  # in one order on all ranks
-                works.append(self._sum([weight for weight in weights if weight.dtype == kind]))
+                works += self._sum([weight for weight in weights if weight.dtype == kind])
         for work in works:
             work.wait()
         if not all(there) and not self.is_sharded:
@@ -76,14 +76,14 @@ class Replicas:
         own = [local(weight.grad).sum().double() for weight in weights if weight.grad is not None]
         return torch.stack(own).sum() if self.is_sharded and own else torch.zeros_like(loss).double()
 
-    def _sum(self, weights: Sequence[nn.Parameter]) -> distributed.Work:
+    def _sum(self, weights: Sequence[nn.Parameter]) -> list[distributed.Work]:
         """Begin to sum the gradients of weights of one type: each becomes a view of one flat tensor."""
         given = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
         flat = torch.cat([gradient.reshape(-1) for gradient in given])
         pieces = torch.split(flat, [weight.numel() for weight in weights])
         for weight, piece in zip(weights, pieces, strict=True):
             weight.grad = piece.view_as(weight)
-        return distributed.all_reduce(flat, async_op=True)
+        return [distributed.all_reduce(flat, async_op=True)]
 
     def agreed(self) -> Wish:
         """What any rank wished in the last step; the same on all of them."""

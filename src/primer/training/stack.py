@@ -131,7 +131,7 @@ class Stack(nn.Module):
         is_training, weights = into is not None, self.layout.weights(rows)
         key = is_training, num_rows, *(tensor.shape for tensor in data)
         if key not in self._graphs:
-            function = self._losses_and_gradients if is_training else self._predictions
+            function: Callable[..., Any] = self._losses_and_gradients if is_training else self._predictions
             self._net.train(is_training)
 
             def call(*tensors: Tensor) -> Any:
