@@ -34,10 +34,9 @@ from primer.tracking.journal import Journal
 from primer.training.batches import Batches, Legs, Whole
 from primer.training.checkpointer import Checkpointer
 from primer.training.compiled import Compiler
-from primer.training.forking import write_first_checkpoint
 from primer.training.module import TrainingModule
 from primer.training.replicas import Replicas
-from primer.training.resumption import Resumption, joined, resumption
+from primer.training.resumption import Resumption, joined, resumption, write_first_checkpoint
 from primer.training.samples import SampleRecorder
 from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads

@@ -27,7 +27,7 @@ from primer.stopping import StopSignal
 from primer.tracking.journal import Journal
 from primer.training.checkpointer import Due
 from primer.training.criteria import Criterion
-from primer.training.metrics import TargetScale
+from primer.training.evaluation import TargetScale
 from primer.training.module import TrainingModule
 from primer.training.nonfinite import NonfiniteGuard
 from primer.training.randomness import seed_generators

@@ -12,7 +12,7 @@ from primer.finding import find_folder, is_folder
 from primer.model_run import ModelRun, model_from_folder, model_from_store
 from primer.result import RunResult
 from primer.run import run as run_config
-from primer.tracking.drift import changed_files, drift
+from primer.tracking.facts import COMMIT, changed_since, drift
 from primer.tracking.journal import points_of, read
 from primer.tracking.tags import COMMAND, REPRODUCES
 from primer.tracking.trouble import asking
@@ -132,5 +132,5 @@ def what_changed(model: ModelRun) -> list[str]:
     changes = drift(model.tags, model.environment)
     lines = [f"{name}: {text}" for name, text in changes.items()]
     if changes.keys() & {"commit", "uncommitted"}:
-        lines += [f"git difference: {file}" for file in changed_files(model.tags)]
+        lines += [f"git difference: {file}" for file in changed_since(model.tags.get(COMMIT, ""))]
     return lines

@@ -35,8 +35,7 @@ from primer.run import attempt_alone, result_of
 from primer.run import run as run_config
 from primer.stopping import StopSignal
 from primer.sync import DIED, settle
-from primer.tracking.drift import drift
-from primer.tracking.facts import host
+from primer.tracking.facts import drift, host
 from primer.tracking.heartbeat import BEAT_EVERY_S
 from primer.tracking.journal import NAME, Journal, Record, give_room_back, last_record, read, reserve_room
 from primer.tracking.shipment import id_of

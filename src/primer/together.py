@@ -26,7 +26,7 @@ from primer.parts import (
 )
 from primer.stopping import StopSignal
 from primer.tracking.journal import Journal, warn_once
-from primer.training.batches import Legs
+from primer.training.batches import Legs, StackedBatches, StackedWhole
 from primer.training.checkpoint import Checkpoints, VerifiedCheckpointIO
 from primer.training.fused import FusedModule
 from primer.training.fusible import check_fusible
@@ -35,7 +35,6 @@ from primer.training.randomness import random_states
 from primer.training.resumption import Resumption, resumption
 from primer.training.spans import Earlier
 from primer.training.stack import Stack
-from primer.training.stacked_batches import StackedBatches, StackedWhole
 from primer.training.timetable import Timetable
 from primer.training.trainer import on_its_device, use_threads
 

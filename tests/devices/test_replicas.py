@@ -14,8 +14,7 @@ from torch import nn
 from primer.data import Split
 from primer.training.batches import Whole
 from primer.training.criteria import Criterion
-from primer.training.evaluation import Evaluation
-from primer.training.metrics import TargetScale
+from primer.training.evaluation import Evaluation, TargetScale
 from primer.training.replicas import Replicas
 
 NUM_STARTED, SIZE = 3, 4

@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from primer.files import CURVES, PICTURE, write_atomically
 from primer.tracking.journal import Record
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Curve = tuple[list[int], list[float]]
 History = tuple[list[int], list[float], list[int]]  # and times, in ms since 1970
@@ -83,7 +80,13 @@ def _draw(losses: dict[str, Curve], path: Path) -> None:
     for key, (steps, values) in losses.items():
         is_noisy = key == "train/loss" and len(steps) > 50
         axes.plot(steps, values, label=key, linewidth=0.8 if is_noisy else 1.8, zorder=1 if is_noisy else 2)
-    _dress(axes, losses)
+    if falls_far([value for _, curve in losses.values() for value in curve]):
+        axes.set_yscale("log")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
     figure.savefig(content := io.BytesIO(), format="png", dpi=120)
     _replace(path, content)
 
@@ -92,13 +95,3 @@ def _replace(path: Path, content: io.BytesIO) -> None:
     """Where there is no room for it, nothing is there: no part of it, and none of an earlier attempt."""
     path.unlink(missing_ok=True)
     write_atomically(path, content.getvalue())
-
-
-def _dress(axes: Axes, losses: dict[str, Curve]) -> None:
-    if falls_far([value for _, curve in losses.values() for value in curve]):
-        axes.set_yscale("log")
-    axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)

@@ -61,13 +61,11 @@ def write_rows(database: Path, run_id: str, metrics: Sequence[Metric]) -> list[M
         connection.execute("PRAGMA synchronous=NORMAL")
         if {name for _, name, *_ in connection.execute("PRAGMA table_info(metrics)")} != COLUMNS:
             return list(metrics)
+        rows = [
+            (metric.key, metric.value, metric.timestamp, metric.step, run_id)
+            for metric in metrics
+            if metric is not last[metric.key]
+        ]
         with connection:
-            connection.executemany(
-                INSERT,
-                (
-                    (metric.key, metric.value, metric.timestamp, metric.step, run_id)
-                    for metric in metrics
-                    if metric is not last[metric.key]
-                ),
-            )
+            connection.executemany(INSERT, rows)
     return list(last.values())

@@ -1,4 +1,4 @@
-"""Facts about where a run happened: the code's commit and changes, the packages, the machine."""
+"""Where a run happened: the code's commit and changes, packages, machine; and what of it is other now."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ from primer.leaks import REDACTED, is_secret_key
 from primer.redact import redacted_text
 from primer.tracking import tags
 
+PACKAGES = ("torch", "lightning", "numpy", "scikit-learn", "pandas", "torchmetrics", "torch-primer")
 COMMIT = "mlflow.source.git.commit"
 LARGEST_PATCH = 10_000_000  # chosen, in bytes: a larger one is data, not code
 
@@ -139,3 +141,23 @@ def _changed_at(path: str) -> float:
         return Path(path).stat().st_mtime
     except OSError:  # a zip that is gone, an empty word
         return 0.0
+
+
+def drift(then: Mapping[str, str], environment_then: Mapping[str, Any]) -> dict[str, str]:
+    """What changed since a run with these tags and this environment: name -> "OLD -> NEW".
+
+    What the run did not write down is not compared.
+
+    >>> drift(git_facts() | {tags.HOST: host()}, environment() | {"python": "3.0"})  # doctest: +ELLIPSIS
+    {'python': '3.0 -> 3...'}
+    """
+    code, now = git_facts(), environment()
+    packages = environment_then.get("packages", {})
+    before_and_now = {
+        "commit": (str(then.get(COMMIT))[:10], str(code.get(COMMIT))[:10]),
+        "uncommitted": (then.get(tags.PATCH, "nothing"), code.get(tags.PATCH, "nothing")),
+        "host": (then.get(tags.HOST, host()), host()),
+        **{name: (environment_then.get(name), now[name]) for name in ("python", "machine", "num_cpus")},
+        **{name: (packages.get(name), now["packages"].get(name)) for name in PACKAGES},
+    }
+    return {name: f"{old} -> {new}" for name, (old, new) in before_and_now.items() if old not in (None, new)}

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from contextlib import suppress
 from typing import Self
 
 from primer.errors import JournalError
@@ -41,21 +41,14 @@ class Heartbeat(threading.Thread):
                 os.kill(os.getpid(), signal.SIGTERM)
             if time.monotonic() - beat_at >= BEAT_EVERY_S:
                 beat_at = time.monotonic()
-                self._beat()
-
-    def _beat(self) -> None:
-        try:
-            self._journal.write("alive", time=time.time_ns() // 1_000_000)
-            self._journal.sync()
-        except (JournalError, OSError):
-            pass  # the training thread meets the same, and says so
+                with suppress(JournalError, OSError):  # the training thread meets the same, and says so
+                    self._journal.write("alive", time=time.time_ns() // 1_000_000)
+                    self._journal.sync()
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self.join()

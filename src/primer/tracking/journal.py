@@ -32,7 +32,6 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from primer.errors import JournalError
@@ -56,11 +55,8 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file = (folder / NAME).open("a+b", buffering=0)
-        self._is_torn = bool(self._file.seek(0, os.SEEK_END)) and not self._ends_whole()
-
-    def _ends_whole(self) -> bool:
-        self._file.seek(-1, os.SEEK_END)
-        return self._file.read(1) == b"\n"
+        size = self._file.seek(0, os.SEEK_END)
+        self._is_torn = bool(size) and not is_end_of_line(folder, size)
 
     def write(self, kind: str, **fields: Any) -> None:
         """Append one record; it survives the end of this process from here on. Its words lose their secrets.
@@ -102,9 +98,7 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

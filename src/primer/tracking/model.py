@@ -159,6 +159,9 @@ def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Datas
     example = dataset.example.astype(dict.fromkeys(numbers, "float64"))
     with torch.no_grad():
         answer = serving.RawRows(inner, module).predict(example)
+    # of any type: MLflow refuses whole numbers where a fraction was seen, or a gap
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    any_row = Schema([ColSpec(anything, name, required=False) for name in dataset.features])
     with tempfile.TemporaryDirectory() as code:
         shutil.copy(serving.__file__, Path(code) / "primer_serving.py")
         model = Model()
@@ -167,7 +170,7 @@ def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Datas
             loader_module="primer_serving",
             code_paths=[str(Path(code) / "primer_serving.py")],
             mlflow_model=model,
-            signature=ModelSignature(_any_row(dataset), infer_signature(answer).inputs),
+            signature=ModelSignature(any_row, infer_signature(answer).inputs),
             input_example=example,
             pip_requirements=_requirements(),
         )
@@ -176,12 +179,6 @@ def _save_answering(folder: Path, inner: Path, module: nn.Module, dataset: Datas
         shutil.move(inner / part, folder / part)
     model.save(folder / "MLmodel")
     return model
-
-
-def _any_row(dataset: Dataset) -> Schema:
-    """The columns by name, of any type: MLflow refuses whole numbers where a fraction was seen, or a gap."""
-    anything = AnyType()  # type: ignore[no-untyped-call]
-    return Schema([ColSpec(anything, name, required=False) for name in dataset.features])
 
 
 def _requirements() -> list[str]:

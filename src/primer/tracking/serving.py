@@ -25,8 +25,12 @@ class RawRows:
         self.classes: list[str] = answer["classes"]
         self.texts: list[str] = answer["texts"]
         self.net = net or torch.export.load(folder / "data" / "model.pt2").module()
+        self.preprocessor: Any = None
         preprocessor = folder / "serving" / "preprocessor.skops"
-        self.preprocessor = _load(preprocessor, answer["trusted"]) if preprocessor.exists() else None
+        if preprocessor.exists():
+            import skops.io
+
+            self.preprocessor = skops.io.load(preprocessor, trusted=answer["trusted"])
 
     def _checked(self, rows: pd.DataFrame) -> list[str]:
         missing = [name for name in self.features if name not in rows]
@@ -46,11 +50,8 @@ class RawRows:
         with torch.no_grad():
             answer = self.net(torch.from_numpy(encode(table))).numpy()
         if not self.classes:
-            names = (
-                ["prediction"]
-                if answer.shape[1] == 1
-                else [f"prediction_{i}" for i in range(answer.shape[1])]
-            )
+            num = answer.shape[1]
+            names = ["prediction"] if num == 1 else [f"prediction_{i}" for i in range(num)]
             return pd.DataFrame(answer, columns=names)
         probabilities = {f"probability_{name}": answer[:, i] for i, name in enumerate(self.classes)}
         labels = np.array(self.classes, dtype=object)[answer.argmax(axis=1)]
@@ -59,12 +60,6 @@ class RawRows:
 
 def _as_numbers(table: pd.DataFrame) -> Any:
     return table.to_numpy(np.float64, copy=True)  # pandas' own array can't be written to; torch warns
-
-
-def _load(path: Path, trusted: list[str]) -> Any:
-    import skops.io
-
-    return skops.io.load(path, trusted=trusted)
 
 
 def _load_pyfunc(path: str) -> RawRows:

@@ -88,7 +88,6 @@ class Shipment:
         self._late = store or LateStore(uri)
         self._follower = Follower(folder)
         self._waiting: list[Record] = []
-        self._store: Store | None = None
         self._id = self.experiment_id = ""
         self._is_new = False  # nothing of it was there, and nothing that failed may have arrived
         self._last_step = 0
@@ -126,8 +125,6 @@ class Shipment:
         is_begun = not kinds & {"run", "resume"} or kinds & {"start", "end"}
         if not self._waiting or not (is_begun or self._has_jobs):
             return False
-        if self._store is None:
-            self._store = self._late.open()
         if self.run_id is None:
             self._find_or_create()
         if not self._waiting:
@@ -150,11 +147,10 @@ class Shipment:
 
     def _find_or_create(self) -> None:
         """Make the run known, or find it: by its id, and go on after what has arrived."""
-        assert self._store
-        header = self._waiting[0]
+        store, header = self._late.open(), self._waiting[0]
         self._id = header["id"]
-        self.experiment_id = self._store.experiment(header["experiment"] or "primer")
-        found = self._store.find_runs(self.experiment_id, header["id"])
+        self.experiment_id = store.experiment(header["experiment"] or "primer")
+        found = store.find_runs(self.experiment_id, header["id"])
         if found and found[0].info.lifecycle_stage == "deleted":
             self.was_deleted = self.has_arrived = True
             self._waiting = []
@@ -162,7 +158,7 @@ class Shipment:
         if found:
             run_id = str(found[0].info.run_id)
         else:
-            run_id = self._store.create_run(self.experiment_id, header, self._sweep_tags(header))
+            run_id = store.create_run(self.experiment_id, header, self._sweep_tags(header))
         self._is_new = not found
         shipped = found[0].data.tags.get(SHIPPED) if found else None
         if shipped and is_end_of_line(self.folder, int(shipped)):
@@ -184,8 +180,7 @@ class Shipment:
         return {SWEEP: run_id, PARENT: run_id}
 
     def _find_or_ship_sweep(self, job: Record) -> str | None:
-        assert self._store
-        found = self._store.find_runs(self.experiment_id, job["sweep"])
+        found = self._late.open().find_runs(self.experiment_id, job["sweep"])
         folder = Path(job["folder"])
         if found or folder not in self.folder.parents or not (folder / JOURNAL).exists():
             return str(found[0].info.run_id) if found else None
@@ -196,8 +191,8 @@ class Shipment:
 
     def _ship(self, records: list[Record]) -> None:
         """Bring records to the store, in as few calls as it has; the mark of what has arrived comes last."""
-        assert self._store
         assert self.run_id
+        store = self._late.open()
         points = [record for record in records if record["kind"] == "points"]
         if points:
             self._last_step = points[-1]["steps"][-1]
@@ -206,21 +201,21 @@ class Shipment:
             if record["kind"] == "resume":
                 if end:
                     self._end(end)
-                self._store.log_params(self.run_id, params, is_new=self._is_new)
+                store.log_params(self.run_id, params, is_new=self._is_new)
                 self._is_new, params, end = False, {}, None
-                self._store.reopen(self.run_id)
+                store.reopen(self.run_id)
             params |= params_in(record)
             tags |= tags_in(record)
             if record["kind"] == "data":
-                self._store.log_dataset(self.run_id, record, is_new=self._is_new)
+                store.log_dataset(self.run_id, record, is_new=self._is_new)
             elif record["kind"] == "end":
                 end = record
-        self._store.log_params(self.run_id, params, is_new=self._is_new)
+        store.log_params(self.run_id, params, is_new=self._is_new)
         mark = {SHIPPED: str(self._follower.offset)}
-        self._store.log(self.run_id, self._kept(points), tags if end else tags | mark)
+        store.log(self.run_id, self._kept(points), tags if end else tags | mark)
         if end:
             self._end(end)
-            self._store.log(self.run_id, [], mark)
+            store.log(self.run_id, [], mark)
 
     def _kept(self, points: list[Record]) -> list[Record]:
         """The points that MLflow gets."""
@@ -232,18 +227,16 @@ class Shipment:
         return [record for record in points if record["key"] != LONG] + thinned(long, self._stride)
 
     def _end(self, record: Record) -> None:
-        assert self._store
         assert self.run_id
+        store = self._late.open()
         if self._stride not in (None, 1):
-            self._store.log(self.run_id, extremes(read(self.folder), LONG), {})
+            store.log(self.run_id, extremes(read(self.folder), LONG), {})
         artifacts = [self.folder / name for name in ARTIFACTS]
         if record["error"]:
             artifacts.append(self.folder / "worker.log")
-        self._store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
+        store.log_artifacts(self.run_id, [path for path in artifacts if path.exists()])
         model = self.folder / "model"
         if (model / "MLmodel").exists():
-            self._store.log_model(
-                self.run_id, self.experiment_id, model, self._last_step, is_new=self._is_new
-            )
-        self._store.delete_doubles(self.experiment_id, self._id)
-        self._store.end(self.run_id, record["status"], record["time"])
+            store.log_model(self.run_id, self.experiment_id, model, self._last_step, is_new=self._is_new)
+        store.delete_doubles(self.experiment_id, self._id)
+        store.end(self.run_id, record["status"], record["time"])

@@ -63,17 +63,16 @@ class Store:
     def experiment(self, name: str) -> str:
         """The id of an experiment, created when it is not there."""
         found = self.client.get_experiment_by_name(name)
-        if found is not None and found.lifecycle_stage == "deleted":
+        if found is None:
+            try:
+                return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
+            except MlflowException:  # somebody else was faster
+                found = self.client.get_experiment_by_name(name)
+                if found is None:
+                    raise
+        elif found.lifecycle_stage == "deleted":
             raise RunError(f"experiment {name!r} is deleted; restore it, or set tracking.experiment")
-        if found is not None:
-            return str(found.experiment_id)
-        try:
-            return str(self.client.create_experiment(name, artifact_location=self._artifacts(name)))
-        except MlflowException:  # somebody else was faster
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+        return str(found.experiment_id)
 
     def find_experiment(self, name: str) -> str | None:
         """The id of an experiment; None where there is none of that name."""
@@ -96,15 +95,12 @@ class Store:
 
         More than one where a server answered a request to create it so late that it was asked again.
         """
+
+        def rank(run: Run) -> tuple[bool, bool, str]:
+            return run.info.lifecycle_stage == "deleted", SHIPPED not in run.data.tags, run.info.run_id
+
         found = self.client.search_runs([experiment_id], f"tags.`{ID}` = '{key}'", ViewType.ALL)
-        return sorted(
-            found,
-            key=lambda run: (
-                run.info.lifecycle_stage == "deleted",
-                SHIPPED not in run.data.tags,
-                run.info.run_id,
-            ),
-        )
+        return sorted(found, key=rank)
 
     def run(self, run_id: str) -> Run | None:
         """A run; None where there is none of that id."""
@@ -229,12 +225,9 @@ class Store:
     ) -> None:
         """Log a saved model as the run's, ready to be loaded and served."""
         mine = f"source_run_id = '{run_id}'"
-        models = [] if is_new else self.client.search_logged_models([experiment_id], mine, max_results=1)
-        model = (
-            models[0]
-            if models
-            else self.client.create_logged_model(experiment_id, name="model", source_run_id=run_id)
-        )
+        found = [] if is_new else self.client.search_logged_models([experiment_id], mine, max_results=1)
+        create = partial(self.client.create_logged_model, experiment_id, name="model", source_run_id=run_id)
+        model = found[0] if found else create()
         saved = Model.from_dict(from_yaml((folder / "MLmodel").read_text()))
         saved.run_id, saved.model_id = run_id, model.model_id
         saved.save(folder / "MLmodel")

@@ -21,10 +21,12 @@ def thinned(points: Iterable[Record], stride: int) -> list[Record]:
     >>> thinned([{"key": "train/loss", "steps": [1, 2, 3], "times": [5, 6, 7], "values": [4, 3, 2]}], 2)
     [{'key': 'train/loss', 'steps': [2], 'times': [6], 'values': [3]}]
     """
-    return [
-        _of(record, [index for index, step in enumerate(record["steps"]) if step % stride == 0])
-        for record in points
-    ]
+    kept = []
+    for record in points:
+        places = [index for index, step in enumerate(record["steps"]) if step % stride == 0]
+        chosen = {name: [record[name][index] for index in places] for name in ("steps", "times", "values")}
+        kept.append(record | chosen)
+    return kept
 
 
 def extremes(records: Iterable[Record], key: str) -> list[Record]:
@@ -52,7 +54,3 @@ def stride_of(records: Iterable[Record]) -> int:
             num_steps, num_points = int(record["num_steps"]), int(header["points"])
             return max(1, math.ceil(num_steps / (num_points - EXTREMES)))
     return 1
-
-
-def _of(record: Record, kept: list[int]) -> Record:
-    return record | {name: [record[name][index] for index in kept] for name in ("steps", "times", "values")}

@@ -14,11 +14,10 @@ from torch import Tensor
 from primer.errors import Stopped
 from primer.stopping import StopSignal
 from primer.training.checkpoint import Checkpoints
-from primer.training.module import TrainingModule
+from primer.training.module import StepCallback, TrainingModule
 from primer.training.randomness import States, random_states, set_random_state
 from primer.training.recorder import Recorder
 from primer.training.replicas import Replicas, Wish, same_again
-from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 from primer.training.watch import Watch
 
@@ -126,8 +125,7 @@ class Checkpointer(StepCallback):
             module.replicas.seed(same_again())
 
     def after_step(self, module: TrainingModule, loss: Tensor) -> None:
-        is_last = module.step == self.timetable.num_steps
-        if not (self.watch and (is_last or self.timetable.is_validated(module.step))):
+        if not (self.watch and self.timetable.is_validated(module.step)):
             self._after_step(module)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:

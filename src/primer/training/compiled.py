@@ -12,8 +12,7 @@ from torch import Tensor
 from primer.errors import first_line
 from primer.tracking.journal import Journal
 from primer.training.batches import Batch
-from primer.training.module import TrainingModule, backward
-from primer.training.steps import StepCallback
+from primer.training.module import StepCallback, TrainingModule, backward
 
 
 class Compiler(StepCallback):
@@ -40,8 +39,7 @@ class Compiler(StepCallback):
                 backward(loss_of(*batch[0]))
             module.loss_of = loss_of  # type: ignore[method-assign]
         except Exception as error:  # what compilers raise has no common name
-            reason = first_line(error)
-            message = f"compile=true: trained without: {type(error).__name__}: {reason}"
+            message = f"compile=true: trained without: {type(error).__name__}: {first_line(error)}"
             self.journal.write("warning", message=message)
         finally:
             torch._dynamo.config.suppress_errors = True  # a later shape that can't be compiled ends no run

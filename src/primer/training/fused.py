@@ -13,9 +13,9 @@ from torch import Tensor
 
 from primer.training.batches import Batch, Part
 from primer.training.checkpointer import Due
+from primer.training.evaluation import StackedEvaluation
 from primer.training.member import Member
 from primer.training.stack import Stack
-from primer.training.stacked_metrics import StackedEvaluation
 from primer.training.timetable import Timetable
 
 # Steps of a cell before those of the next: the more, the more rarely its weights are fetched into the cache;
@@ -45,7 +45,7 @@ class FusedModule(LightningModule):
         self._times: list[int] = []
         self._next_write = 0.0
         self._at_once = 1
-        self._evaluation = StackedEvaluation([member.module for member in members])
+        self._evaluation = StackedEvaluation([member.module.evaluation.scale for member in members])
 
     def configure_optimizers(self) -> Any:
         return self.stack.make_optimizers()
@@ -56,12 +56,13 @@ class FusedModule(LightningModule):
     def training_step(self, leg: Iterator[Batch], batch_idx: int) -> None:
         while batches := list(islice(leg, self._num_at_once())):
             self._take_steps(batches)
-            is_last = self.step == self._timetable.num_steps
-            if not (self._has_val and (is_last or self._timetable.is_validated(self.step))):
+            if not (self._has_val and self._timetable.is_validated(self.step)):
                 self._after_step()
             if time.monotonic() >= self._next_write:
                 self.flush()
-                self._write()
+                self._next_write = time.monotonic() + WRITE_EVERY_S
+                for member in self.members:
+                    member.recorder.write()
                 if not self._training():
                     self.trainer.should_stop = True
                     return
@@ -96,12 +97,6 @@ class FusedModule(LightningModule):
                 member.record(self.step, self._times, losses[:, number], sums[:, number])
         self._losses, self._sums, self._times = [], [], []
 
-    def _write(self) -> None:
-        """Have each member write what it took."""
-        self._next_write = time.monotonic() + WRITE_EVERY_S
-        for member in self.members:
-            member.recorder.write()
-
     def _training(self) -> list[tuple[int, Member]]:
         return [(number, member) for number, member in enumerate(self.members) if member.is_training]
 
@@ -122,7 +117,11 @@ class FusedModule(LightningModule):
         member.save(self.step, self.stack.state_of(number))
 
     def validation_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
+        x, y, num_rows = batch
+        prediction, losses = self.stack.evaluate(x, y, num_rows)
+        self._evaluation.take(prediction, y, losses)
+
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         self.flush()
@@ -138,9 +137,6 @@ class FusedModule(LightningModule):
                 member.is_training = False
         self._after_step()
 
-    def test_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
     def on_test_epoch_end(self) -> None:
         found = self._evaluation.end()
         for number, member in self.finished():
@@ -150,8 +146,3 @@ class FusedModule(LightningModule):
     def finished(self) -> list[tuple[int, Member]]:
         """The members that have not failed, and their numbers."""
         return [(number, member) for number, member in enumerate(self.members) if member.error is None]
-
-    def _evaluate(self, part: Part) -> None:
-        x, y, num_rows = part
-        prediction, losses = self.stack.evaluate(x, y, num_rows)
-        self._evaluation.take(prediction, y, losses)

@@ -44,8 +44,8 @@ def check_fusible(stack: Stack, batches: Sequence[Batch]) -> None:
         except CantFuse:
             raise
         except Exception as error:  # whatever a net of the user's does under vmap
-            reason = first_line(error)
-            raise CantFuse(f"the nets can't be stacked: {type(error).__name__}: {reason}") from None
+            message = f"the nets can't be stacked: {type(error).__name__}: {first_line(error)}"
+            raise CantFuse(message) from None
         if not all(map(_are_close, found, expected)):
             raise CantFuse("the stacked nets answer otherwise than each alone")
 
@@ -73,14 +73,11 @@ def _alone(stack: Stack, part: Part) -> list[Tensor]:
     x, y, num_rows = part
     found = []
     for number, module in enumerate(stack.members):
-        weights = [module.net.get_parameter(name) for name in stack.names]
         module.net.train()
         with torch.enable_grad():
             loss = module.loss_of(x[number], y[number], num_rows)
-            gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-        zeros = (torch.zeros_like(weight) for weight in weights)
-        given = (zero if one is None else one for one, zero in zip(gradients, zeros, strict=True))
-        found.append([loss.detach(), *given])
+            gradients = torch.autograd.grad(loss, list(module.net.parameters()), materialize_grads=True)
+        found.append([loss.detach(), *gradients])
     return [torch.stack(values) for values in zip(*found, strict=True)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -30,7 +30,7 @@ class Layout:
     def __len__(self) -> int:
         return len(self._shapes)
 
-    def row(self, values: Sequence[Tensor]) -> Tensor:
+    def row(self, values: Iterable[Tensor]) -> Tensor:
         """Values of the weights' shapes -> (entries,)"""
         return torch.cat([value.detach().flatten() for value in values] or [torch.empty(0)])
 

@@ -6,18 +6,26 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
-from lightning import LightningModule
+from lightning import Callback, LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from primer.training.batches import Batch, Part
 from primer.training.criteria import Criterion
-from primer.training.evaluation import Evaluation
-from primer.training.metrics import TargetScale
+from primer.training.evaluation import Evaluation, TargetScale
 from primer.training.replicas import Replicas
 from primer.training.sharded import shard
-from primer.training.steps import StepCallback
+
+
+class StepCallback(Callback):
+    """A callback that looks at each optimizer step; Lightning's hooks are called once for many of them."""
+
+    def before_update(self, module: TrainingModule, loss: Tensor) -> None:
+        """The gradients of a step are there, and the optimizer has not used them."""
+
+    def after_step(self, module: TrainingModule, loss: Tensor) -> None:
+        """Step `module.step` is done; `loss` is the one before its update, a scalar on the net's device."""
 
 
 class TrainingModule(LightningModule):
@@ -147,34 +155,27 @@ class TrainingModule(LightningModule):
             return torch.stack(losses).sum()
         return torch.zeros((), dtype=self.weights[0].dtype, device=self.weights[0].device)
 
-    def _evaluate(self, part: Part) -> None:
-        x, y, num_rows = part
+    def validation_step(self, batch: Part, batch_idx: int) -> None:
+        x, y, num_rows = batch
         if len(x) or self.replicas.is_sharded:  # whose ranks compute alike
             prediction = self(x)
         if len(x):
             self.evaluation.take(prediction, y, self.criterion(prediction, y, num_rows))
 
-    def _evaluated(self, split: str) -> None:
-        found, self.num_evaluated = self.evaluation.end()
-        self.evaluated = {f"{split}/{name}": value for name, value in found.items()}
-
-    def validation_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
     def on_validation_epoch_start(self) -> None:
         self.replicas.share_buffers(self.net.buffers())
+
+    test_step, on_test_epoch_start = validation_step, on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         self._evaluated("val")
 
-    def test_step(self, batch: Part, batch_idx: int) -> None:
-        self._evaluate(batch)
-
-    def on_test_epoch_start(self) -> None:
-        self.replicas.share_buffers(self.net.buffers())
-
     def on_test_epoch_end(self) -> None:
         self._evaluated("test")
+
+    def _evaluated(self, split: str) -> None:
+        found, self.num_evaluated = self.evaluation.end()
+        self.evaluated = {f"{split}/{name}": value for name, value in found.items()}
 
 
 def backward(loss: Tensor) -> None:

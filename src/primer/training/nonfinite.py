@@ -9,10 +9,9 @@ from torch import Tensor
 
 from primer.errors import RunError
 from primer.tracking.journal import Journal
-from primer.training.module import TrainingModule
+from primer.training.module import StepCallback, TrainingModule
 from primer.training.replicas import Replicas
 from primer.training.sharded import local
-from primer.training.steps import StepCallback
 from primer.training.timetable import Timetable
 
 

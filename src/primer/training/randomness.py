@@ -29,9 +29,12 @@ def random_states() -> States:
     True
     """
     numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002
+    inner = numpy_state["state"]
+    # torch.load(weights_only=True) takes tensors, not arrays
+    plain = inner | {"key": torch.from_numpy(inner["key"].astype(np.int64))}
     state = {
         "python": random.getstate(),
-        "numpy": numpy_state | {"state": _plain(numpy_state["state"])},
+        "numpy": numpy_state | {"state": plain},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all(),
     }
@@ -51,8 +54,3 @@ def set_random_state(states: States, rank: int = 0) -> None:
     np.random.set_state(numpy_state)  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    """torch.load(weights_only=True) takes tensors, not arrays."""
-    return state | {"key": torch.from_numpy(state["key"].astype(np.int64))}

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from primer.direction import rank
 from primer.tracking.journal import Journal
-from primer.training.module import TrainingModule
+from primer.training.module import StepCallback, TrainingModule
 from primer.training.nonfinite import NonfiniteGuard
-from primer.training.steps import StepCallback
 
 FLUSH_EVERY_S = 0.2  # chosen: what a progress bar needs; a kill loses at most this much
 
 Recorded = dict[tuple[str, int], float]
-Points = tuple[list[int], list[int], list[float]]  # steps, times, values
+Point = tuple[int, int, float]  # step, time, value
 
 
 def now_ms() -> int:
@@ -57,7 +56,7 @@ class Recorder(StepCallback):
         self._recorded, self._tolerance = recorded or {}, tolerance
         self._losses: list[Tensor] = []  # of the last steps
         self._times: list[int] = []
-        self._waiting: dict[str, Points] = {}  # for the next write, by metric
+        self._waiting: dict[str, list[Point]] = {}  # for the next write, by metric
         self._step = step
         self._told: set[str] = set()  # splits
         self._next_flush = 0.0
@@ -103,14 +102,13 @@ class Recorder(StepCallback):
         self._step = first + len(times) - 1
         steps = range(first, first + len(times))
         kept = [
-            index
-            for index, step in enumerate(steps)
+            (step, at, loss)
+            for step, at, loss in zip(steps, times, losses, strict=True)
             if step % self.every_n_steps == 0 or step == self.num_steps
         ]
         if kept:
-            self.final["train/loss"] = losses[kept[-1]]
-            points = [steps[i] for i in kept], [times[i] for i in kept], [losses[i] for i in kept]
-            self._keep("train/loss", *points)
+            self.final["train/loss"] = kept[-1][2]
+            self._keep("train/loss", kept)
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, TrainingModule)
@@ -158,30 +156,23 @@ class Recorder(StepCallback):
     def write(self) -> None:
         """Move what is kept to the journal, a record for each metric."""
         waiting, self._waiting = self._waiting, {}
-        for key, (steps, times, values) in waiting.items():
+        for key, points in waiting.items():
+            steps, times, values = zip(*points, strict=True)
             self.journal.write("points", key=key, steps=steps, times=times, values=values)
 
     def _keep_all(self, values: dict[str, float]) -> None:
         for key, value in values.items():
-            self._keep(key, [self._step], [now_ms()], [value])
+            self._keep(key, [(self._step, now_ms(), value)])
 
-    def _keep(self, key: str, steps: list[int], times: list[int], values: list[float]) -> None:
+    def _keep(self, key: str, points: list[Point]) -> None:
         if self._recorded:
-            steps, times, values = self._left_over(key, steps, times, values)
-        if steps:
-            kept = self._waiting.setdefault(key, ([], [], []))
-            kept[0].extend(steps)
-            kept[1].extend(times)
-            kept[2].extend(values)
+            points = [point for point in points if self._is_new(key, point[0], point[2])]
+        if points:
+            self._waiting.setdefault(key, []).extend(points)
 
-    def _left_over(self, key: str, steps: list[int], times: list[int], values: list[float]) -> Points:
-        """The points that are not recorded yet."""
-        new = []
-        for index, (step, value) in enumerate(zip(steps, values, strict=True)):
-            before = self._recorded.pop((key, step), None)
-            if before is None:
-                new.append(index)
-            elif not (math.isclose(before, value, rel_tol=self._tolerance) or before != before):
-                message = f"{key} at step {step} was {before} before the run was resumed, and is {value} now"
-                self.journal.write("warning", message=message)
-        return [steps[i] for i in new], [times[i] for i in new], [values[i] for i in new]
+    def _is_new(self, key: str, step: int, value: float) -> bool:
+        before = self._recorded.pop((key, step), None)
+        if not (before is None or math.isclose(before, value, rel_tol=self._tolerance) or before != before):
+            message = f"{key} at step {step} was {before} before the run was resumed, and is {value} now"
+            self.journal.write("warning", message=message)
+        return before is None

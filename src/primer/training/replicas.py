@@ -98,7 +98,8 @@ class Replicas:
         """The sum over all ranks, in float64, on the CPU."""
         if not self.are_many:
             return values.double().cpu()
-        summed = values.double().to(_device_of_group())
+        # NCCL knows no others
+        summed = values.double().to("cuda" if distributed.get_backend() == "nccl" else "cpu")
         distributed.all_reduce(summed)
         return summed.cpu()
 
@@ -117,11 +118,6 @@ class Replicas:
         """Seed this rank's generators by `key`, each rank's others: what they draw is for their own rows."""
         words = np.random.SeedSequence([*key, self.size, self.rank]).generate_state(1, np.uint64)
         seed_generators(int(words[0] >> np.uint64(1)))
-
-
-def _device_of_group() -> torch.device:
-    """Where tensors have to be that ranks exchange: NCCL knows no others."""
-    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
 
 
 def same_again() -> int:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from primer.files import write_atomically
 from primer.training.batches import Batches
-from primer.training.module import TrainingModule
-from primer.training.steps import StepCallback
+from primer.training.module import StepCallback, TrainingModule
 
 
 class SampleRecorder(StepCallback):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -25,7 +24,7 @@ def cosine(optimizer: Optimizer, num_steps: int, *, final_factor: float) -> Lamb
 
     Source: Loshchilov and Hutter, SGDR, 2017, without restarts.
     """
-    return LambdaLR(optimizer, _half_cosine(num_steps, final_factor))
+    return warmup_cosine(optimizer, num_steps, warmup_steps=0, final_factor=final_factor)
 
 
 def warmup_cosine(
@@ -41,17 +40,11 @@ def warmup_cosine(
     """
     if warmup_steps >= num_steps:
         raise ConfigError(f"scheduler.warmup_steps={warmup_steps}: the run has only {num_steps} steps")
-    falling = _half_cosine(max(1, num_steps - warmup_steps), final_factor)
 
     def factor(step: int) -> float:
-        return (step + 1) / warmup_steps if step < warmup_steps else falling(step - warmup_steps)
-
-    return LambdaLR(optimizer, factor)
-
-
-def _half_cosine(num_steps: int, final_factor: float) -> Callable[[int], float]:
-    def factor(step: int) -> float:
-        share = min(1.0, step / num_steps)
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        share = min(1.0, (step - warmup_steps) / (num_steps - warmup_steps))
         return final_factor + (1 - final_factor) * (1 + math.cos(math.pi * share)) / 2
 
-    return factor
+    return LambdaLR(optimizer, factor)

@@ -27,7 +27,7 @@ class ShardedStrategy(ModelParallelStrategy):
         self._watching = watching
 
     def _configure_launcher(self) -> None:
-        self._launcher = Launcher.of(self, self._watching)
+        self._launcher = Launcher(self, self._watching)
 
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None

@@ -16,7 +16,6 @@ from torch.linalg import vector_norm
 from torch.optim import Optimizer
 
 from primer.training.batches import Batch
-from primer.training.criteria import Criterion
 from primer.training.layout import Layout
 from primer.training.module import TrainingModule
 from primer.training.recorder import now_ms
@@ -50,7 +49,7 @@ class Stack(nn.Module):
         self.members = list(modules)
         self._net, self._criterion = modules[0].net, modules[0].criterion
         self.names = [name for name, _ in self._net.named_parameters()]
-        self.layout = Layout([self._net.get_parameter(name) for name in self.names])
+        self.layout = Layout(list(self._net.parameters()))
         self.flat = nn.Parameter(self._rows_of_members(), requires_grad=False)
         num_bytes = 2 * self.flat[0].nbytes if has_cells else 1
         self.cells = _cells(len(modules), num_bytes)
@@ -64,10 +63,7 @@ class Stack(nn.Module):
         self._newly_kept: set[int] = set()
 
     def _rows_of_members(self) -> Tensor:
-        rows = []
-        for module in self.members:
-            rows.append(self.layout.row([module.net.get_parameter(name) for name in self.names]))
-        return torch.stack(rows)
+        return torch.stack([self.layout.row(module.net.parameters()) for module in self.members])
 
     def make_optimizers(self) -> list[Optimizer]:
         """Make the optimizers and schedulers, once the weights are where they are trained."""
@@ -102,7 +98,9 @@ class Stack(nn.Module):
             more, other = self.gradients(cell, *part)
             losses, gradient = losses + more, gradient.add_(other)
         if max_norm is not None:
-            _clip(gradient, max_norm)
+            # as torch's `clip_grad_norm_`, for each member
+            norm = vector_norm(gradient, dim=1)  # (members,)
+            gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
         for span in self._spans:
             if span.members.start in cell:
                 span.update(gradient, cell.start)
@@ -117,9 +115,7 @@ class Stack(nn.Module):
         """
         rows = self.flat.detach()[cell.start : cell.stop]
         gradient = self.gradient[: len(cell)]
-        data = _of_cell(x, cell), _of_cell(y, cell)
-        function, views = self._losses_and_gradients, self.layout.weights(rows)
-        losses: Tensor = self._graph("train", function, num_rows, views, *data, into=gradient)
+        losses: Tensor = self._graph(num_rows, rows, _of_cell(x, cell), _of_cell(y, cell), into=gradient)
         return losses, gradient
 
     def evaluate(self, x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
@@ -127,23 +123,16 @@ class Stack(nn.Module):
 
         x: (members, rows, in_features) -> (members, rows, out_features), (members,)
         """
-        views = self.layout.weights(self.flat.detach())
-        prediction, losses = self._graph("eval", self._predictions, num_rows, views, x, y)
+        prediction, losses = self._graph(num_rows, self.flat.detach(), x, y)
         return prediction, losses
 
-    def _graph(
-        self,
-        mode: str,
-        function: Callable[..., Any],
-        num_rows: int,
-        weights: list[Tensor],
-        *data: Tensor,
-        into: Tensor | None = None,
-    ) -> Any:
-        """What `function` gives; its gradients, if it has any, are written `into` the views of that."""
-        key = mode, num_rows, *(tensor.shape for tensor in data)
+    def _graph(self, num_rows: int, rows: Tensor, *data: Tensor, into: Tensor | None = None) -> Any:
+        """What nets with these rows of weights predict; or their losses, whose gradients go `into` rows."""
+        is_training, weights = into is not None, self.layout.weights(rows)
+        key = is_training, num_rows, *(tensor.shape for tensor in data)
         if key not in self._graphs:
-            self._net.train(mode == "train")
+            function: Callable[..., Any] = self._losses_and_gradients if is_training else self._predictions
+            self._net.train(is_training)
 
             def call(*tensors: Tensor) -> Any:
                 return function(list(tensors[: len(weights)]), *tensors[len(weights) :], num_rows)
@@ -156,16 +145,19 @@ class Stack(nn.Module):
     def _losses_and_gradients(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
         for weight in weights:
             weight.requires_grad_()
-        losses = vmap(_loss_of(self._net, self._criterion, self.names, num_rows))(weights, x, y)
+        _, losses = self._answers(weights, x, y, num_rows)
         return losses.detach(), *torch.autograd.grad(losses, weights, torch.ones_like(losses))
 
     def _predictions(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> Any:
-        def predict(own: list[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        prediction, losses = self._answers(weights, x, y, num_rows)
+        return prediction.detach(), losses.detach()
+
+    def _answers(self, weights: list[Tensor], x: Tensor, y: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+        def answer(own: list[Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             prediction: Tensor = functional_call(self._net, dict(zip(self.names, own, strict=True)), (x,))
             return prediction, self._criterion(prediction, y, num_rows)
 
-        prediction, losses = vmap(predict)(weights, x, y)
-        return prediction.detach(), losses.detach()
+        return vmap(answer)(weights, x, y)
 
     def keep(self, members: list[int]) -> None:
         """Remember the weights that some members have now."""
@@ -182,19 +174,17 @@ class Stack(nn.Module):
         if member not in self._newly_kept:
             return None
         self._newly_kept.remove(member)
-        self._put(member, self._kept)
+        self.put_weights(member, self._kept)
         state = self.members[member].net.state_dict()
         return {name: value.detach().clone() for name, value in state.items()}
 
-    def put_weights(self, member: int) -> None:
-        """Give a member's own module its weights as they are now."""
-        self._put(member, self.flat)
-
-    def _put(self, member: int, rows: Tensor) -> None:
-        module = self.members[member]
+    def put_weights(self, member: int, rows: Tensor | None = None) -> None:
+        """Give a member's own module its weights as they are now, or as those `rows` have them."""
+        rows = self.flat if rows is None else rows
         with torch.no_grad():
-            for name, (weight,) in zip(self.names, self.layout.weights(rows[member, None]), strict=True):
-                module.net.get_parameter(name).copy_(weight)
+            own = self.members[member].net.parameters()
+            for weight, (value,) in zip(own, self.layout.weights(rows[member, None]), strict=True):
+                weight.copy_(value)
 
     def take_weights(self) -> None:
         """Take all members' weights from their own modules."""
@@ -219,22 +209,3 @@ def _common(one: range, other: range) -> range:
 
 def _of_cell(values: Tensor, cell: range) -> Tensor:
     return values if len(values) == len(cell) else values[cell.start : cell.stop]
-
-
-def _clip(gradient: Tensor, max_norm: float) -> None:
-    """As torch's `clip_grad_norm_`, for each member; gradient: (members, entries), changed in place."""
-    norm = vector_norm(gradient, dim=1)  # (members,)
-    gradient.mul_(torch.clamp(max_norm / (norm + 1e-6), max=1.0)[:, None])
-
-
-def _loss_of(
-    net: nn.Module, criterion: Criterion, names: list[str], num_rows: int
-) -> Callable[[list[Tensor], Tensor, Tensor], Tensor]:
-    """A member's loss as a function of its weights: x (rows, in_features), y (rows, ...) -> a scalar."""
-
-    def loss_of(own: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        prediction = functional_call(net, dict(zip(names, own, strict=True)), (x,))
-        loss: Tensor = criterion(prediction, y, num_rows)
-        return loss
-
-    return loss_of

@@ -28,14 +28,9 @@ class Launcher(_SubprocessScriptLauncher):
     Lightning's own watch kills rank 0, too, before it could say which rank died.
     """
 
-    _watching: Watching
-
-    @classmethod
-    def of(cls, strategy: Any, watching: Watching) -> Launcher:
-        """The launcher of a strategy that has a cluster environment."""
-        launcher = cls(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
-        launcher._watching = watching
-        return launcher
+    def __init__(self, strategy: Any, watching: Watching) -> None:
+        super().__init__(strategy.cluster_environment, strategy.num_processes, strategy.num_nodes)
+        self._watching = watching
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **options: Any) -> Any:
         if not self.cluster_environment.creates_processes_externally:
@@ -53,7 +48,7 @@ class ReplicatedStrategy(DDPStrategy):
         self._watching = watching
 
     def _configure_launcher(self) -> None:
-        self._launcher = Launcher.of(self, self._watching)
+        self._launcher = Launcher(self, self._watching)
 
     def configure_ddp(self) -> None:
         """Leave the module as it is; all ranks drew the same weights, or loaded them."""

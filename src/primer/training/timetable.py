@@ -46,8 +46,8 @@ class Timetable:
         return -(-self.num_rows // self.batch_size)
 
     def is_validated(self, step: int) -> bool:
-        """Whether a validation follows that step; one more follows the last step of all."""
-        return step % (self.val_every_n_steps or self.steps_per_epoch) == 0
+        """Whether a validation follows that step, as it does the last one."""
+        return step == self.num_steps or step % (self.val_every_n_steps or self.steps_per_epoch) == 0
 
     def end_of_leg(self, step: int, *, has_val: bool) -> int:
         """The last step of what is trained in one go after `step`: a validation follows, or the run's end.

@@ -61,7 +61,8 @@ def traced(
     """
     module = make_fx(function, decomposition_table=DECOMPOSED)(*example)
     module.graph.set_codegen(fx.graph.CodeGen())  # tensors in and out, with nothing to take apart
-    if any(_changes_something(node) for node in module.graph.nodes):
+    targets = [node.target for node in module.graph.nodes]
+    if any(isinstance(target, torch._ops.OpOverload) and target._schema.is_mutable for target in targets):
         raise CantFuse("the net changes tensors in place")  # what was recorded would change them at each call
     for node in list(module.graph.nodes):
         if node.op == "call_function":
@@ -122,10 +123,6 @@ def _is_nothing(node: fx.Node, source: fx.Node) -> bool:
     is_same = before.shape == after.shape and before.dtype == after.dtype
     is_times_one = node.target is ATEN.mul.Scalar and bool(node.args[1] == 1)
     return is_same and (node.target in SHAPING or is_times_one)
-
-
-def _changes_something(node: fx.Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def _is_constant(node: fx.Node) -> bool:

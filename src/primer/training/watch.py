@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from primer.direction import is_falling
+from primer.direction import rank
 from primer.training.checkpoint import VerifiedCheckpointIO
 from primer.training.module import TrainingModule
 from primer.training.replicas import Replicas
@@ -52,18 +52,14 @@ class Watch(Callback):
     def look(self, evaluated: dict[str, float]) -> bool:
         """Look at what a validation found, and say whether it is the best so far."""
         value = evaluated[self.monitor]
-        is_better = self._is_better(value)
+        is_first = self.best is None or math.isnan(self.best)
+        is_better = is_first or rank(self.monitor, value) < rank(self.monitor, self.best)
         if is_better:
             self.best, self.num_worse = value, 0
         else:
             self.num_worse += 1
         self.is_over = self.patience is not None and self.num_worse >= self.patience
         return is_better
-
-    def _is_better(self, value: float) -> bool:
-        if self.best is None or math.isnan(self.best):
-            return True
-        return value < self.best if is_falling(self.monitor) else value > self.best
 
     def save(self) -> None:
         """Put the best weights on the disk, if they are not there; one replica does."""
