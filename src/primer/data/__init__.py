@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from primer.data.bundled import bundled
 from primer.data.dataset import Dataset, Split
-from primer.data.order import epoch_order
+from primer.data.streams import epoch_order
 from primer.data.synthetic import synthetic
 from primer.data.table import table
 
