@@ -99,7 +99,8 @@ def _lines(file: str, content: bytes, delimiter: str, header: list[str]) -> arra
     lines = array("q")
     for line, row in _rows(file, content, delimiter):
         if len(row) != width:
-            raise DataError(f"{file}: line {line} has {_fields(len(row))}, expected {width} as in the header")
+            fields = f"{len(row)} field" if len(row) == 1 else f"{len(row)} fields"
+            raise DataError(f"{file}: line {line} has {fields}, expected {width} as in the header")
         if lines and row[0].strip() == header[0] and [name.strip() for name in row] == header:
             raise DataError(f"{file}: line {line} is the header once more; delete it")
         lines.append(line)
@@ -123,10 +124,6 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
         raise DataError(f"{file}: line {line} can't be read: {error} ({hint})") from None
     except UnicodeDecodeError:
         raise DataError(_undecodable(file, content)) from None
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _is_blank(row: list[str]) -> bool:

@@ -12,14 +12,7 @@ from primer.errors import DataError
 
 
 def read_parquet(file: str, content: bytes, *, target: str, drop: Sequence[str]) -> Sheet:
-    """Read a Parquet file; a pandas index in it is no column. Raises DataError with the column.
-
-    >>> import io, pandas as pd
-    >>> pd.DataFrame({"size": [1, 2], "price": [2.5, 3.5]}).to_parquet(buffer := io.BytesIO())
-    >>> sheet = read_parquet("a.parquet", buffer.getvalue(), target="price", drop=[])
-    >>> list(sheet.frame), sheet.at(0)
-    (['size', 'price'], 'row 1')
-    """
+    """Read a Parquet file; a pandas index in it is no column. Raises DataError with the column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -27,14 +27,6 @@ def read_sheet(path: Path, *, target: str, drop: Sequence[str]) -> tuple[Sheet, 
     """Read a CSV, TSV (both also .gz) or Parquet file; return its sheet and its (unzipped) bytes.
 
     Raises DataError for what isn't a table of named columns that has `target` and at least one feature.
-
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "houses.csv")
-    ...     _ = path.write_text("area,price\\n50,1.5\\n70,2.5\\n")
-    ...     sheet, content = read_sheet(path, target="price", drop=[])
-    >>> sheet.frame.shape, len(content)
-    ((2, 2), 25)
     """
     try:
         path = path.expanduser()
