@@ -1,6 +1,6 @@
 """Data sets as numpy arrays: made from a seed, bundled with scikit-learn, or read from your own table.
 
-    file bytes -> reader -> columns, target -> RawTable -> split, preprocess -> Dataset
+    file bytes -> sheet -> columns, target -> RawTable -> split, preprocess -> Dataset
 
 Knows no config, no torch and no MLflow; pandas and scikit-learn are imported only where they are needed,
 so that a bad file is reported before either has cost anything.

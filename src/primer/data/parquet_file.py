@@ -57,12 +57,7 @@ def _plain_type(file: str, name: str, kind: Any) -> Any:
         return kind
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
         return pa.large_string()
+    what = f"is of type {kind}, which is no number and no text"
     if is_a.is_temporal(kind):
-        raise DataError(
-            f"{file}: column {shown(name)} holds dates or times ({kind}); convert it to numbers, "
-            f"or {leave_out(name)}"
-        )
-    raise DataError(
-        f"{file}: column {shown(name)} is of type {kind}, which is no number and no text; "
-        f"convert it to numbers, or {leave_out(name)}"
-    )
+        what = f"holds dates or times ({kind})"
+    raise DataError(f"{file}: column {shown(name)} {what}; convert it to numbers, or {leave_out(name)}")

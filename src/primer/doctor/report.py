@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from primer.summary import relative
 
 MAX_LISTED = 3  # chosen: folders in a line
@@ -25,9 +28,6 @@ class Finding:
 
 def show(findings: list[Finding]) -> None:
     """Print the findings, and below the unhealthy ones what to do."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False, soft_wrap=True)
     # wrapped beside the names on a terminal; whole lines for whatever reads them otherwise
     width = max(console.width - 1, 40) if console.is_terminal else 1_000_000
