@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from primer.config import schema
-from primer.config.options import bearers, options
+from primer.config.options import option_file, options, values_of
 from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError
 
@@ -156,7 +156,7 @@ def _unknown_key(key: str, tree: DictConfig, switches: dict[str, str]) -> str:
         hint = did_you_mean(key, [*keys_of(tree), *schema.GROUPS])
         return f"{shown(key)}: no such key{hint or '; primer train --help lists them all'}"
     own = [own_key for own_key in keys_of(tree) if own_key.startswith(f"{group}.")]
-    others = bearers(group, name)
+    others = [option for option in options(group) if name in values_of(option_file(group, option))]
     hint = f"; {group}={'|'.join(others)} has it" if others else did_you_mean(key, own)
     names = ", ".join(own_key.removeprefix(f"{group}.") for own_key in own)
     return f"{shown(key)}: no such key of {group}={switches[group]}{hint} (keys: {names or 'none'})"

@@ -114,7 +114,7 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
     line = 1
     try:
         for row in reader:
-            if not _is_blank(row):
+            if row and (len(row) > 1 or row[0].strip(" \t")):  # pandas skips what is blank, too
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
@@ -124,11 +124,6 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
         raise DataError(f"{file}: line {line} can't be read: {error} ({hint})") from None
     except UnicodeDecodeError:
         raise DataError(_undecodable(file, content)) from None
-
-
-def _is_blank(row: list[str]) -> bool:
-    """Tell whether a line is nothing or spaces only, which pandas skips, too."""
-    return not row or (len(row) == 1 and not row[0].strip(" \t"))
 
 
 def _undecodable(file: str, content: bytes) -> str:
