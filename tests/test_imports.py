@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "tracking tracking.journal tracking.heartbeat",
     "model_run": "errors files config finding folder tracking tracking.journal",
     "reproduce": "errors finding model_run result run tracking tracking.journal",
-    "doctor": "errors files redact finding folder sync tracking tracking.journal",
+    "doctor": "errors files redact finding folder summary sync tracking tracking.journal",
     "summary": "errors redact reproduce result tracking tracking.journal",
     "sweep.forkserver": "stopping",
     "sweep": "console errors direction files sweep.forkserver leaks redact stopping config attempt ending "

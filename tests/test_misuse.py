@@ -110,6 +110,10 @@ MISFITS = [
         "train optimizer=sgd optimizer.nesterov=true",
         "optimizer.nesterov=true: needs optimizer.momentum above 0",
     ),
+    (
+        "train optimizer.nesterov=true",
+        "optimizer.nesterov: no such key of optimizer=adam; optimizer=sgd has it (keys: lr,",
+    ),
     ("train accumulate_grad_batches=64", "accumulate_grad_batches=64: expected at most batch_size=32"),
     ("train experiment=primer/manual patience=3", "patience=3: data=primer has no validation rows"),
     ("train data.name=iris", "data.name=iris: belongs to data=digits; expected another data=OPTION"),

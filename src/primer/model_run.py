@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from primer.config.foreign import read_foreign
+from primer.config.trust import read_foreign
 from primer.config.wording import shown
 from primer.errors import UsageError
 from primer.files import FORK, bring_fork

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from primer.data.reader import read_sheet
+from primer.data.table import read_sheet
 from primer.errors import DataError
 
 TEXT = "a,y\n1,2\n3,4\n"

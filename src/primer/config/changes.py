@@ -92,7 +92,7 @@ def with_changes(config: dict[str, Any], changes: Changes, overrides: Sequence[s
         else:
             node[name] = new
     typed = config["typed"]["overrides"]
-    is_named = config.get("name") != run_name(typed, config) if overrides else True
+    is_named = config.get("name") != run_name(typed, config)
     typed += overrides
     return config if is_named else config | {"name": run_name(typed, config)}
 

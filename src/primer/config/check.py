@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import operator
 import os
 import re
 import sys
@@ -33,6 +33,7 @@ CRITERIA = {
     "custom_cross_entropy": "classification",
 }
 METRICS = {"classification": ("accuracy", "f1"), "regression": ("mae", "rmse", "r2")}
+LIMITS = {"above": operator.gt, "at_least": operator.ge, "below": operator.lt, "at_most": operator.le}
 STORES = ("sqlite:", "http://", "https://", "postgresql", "mysql", "mssql", "databricks")
 # Activations whose gradient net=manual can derive by hand, and those it can't; a user's own says so itself.
 RELUS = ("relu", "custom_relu", "tutorial_relu", "clamp")
@@ -75,12 +76,9 @@ def in_bounds(value: Any, bounds: Mapping[str, Any]) -> bool:
         return value in bounds["one_of"]
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value != ""
-    return (
-        abs(value) <= sys.float_info.max  # no infinity, no NaN, no whole number that no float holds
-        and value > bounds.get("above", -math.inf)
-        and value >= bounds.get("at_least", -math.inf)
-        and value < bounds.get("below", math.inf)
-        and value <= bounds.get("at_most", math.inf)
+    # no infinity, no NaN, no whole number that no float holds
+    return abs(value) <= sys.float_info.max and all(
+        holds(value, bounds[name]) for name, holds in LIMITS.items() if name in bounds
     )
 
 

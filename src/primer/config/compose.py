@@ -86,9 +86,8 @@ class Composer:
         key = tuple(sorted(chosen.items()))
         if key not in self._trees:
             self._trees[key] = pickle.dumps(compose_tree(chosen, self._config_dir))
-        tree: tuple[DictConfig, dict[str, str]] = pickle.loads(
-            self._trees[key]
-        )  # copy.deepcopy: 6 times as long
+        # copy.deepcopy: 6 times as long
+        tree: tuple[DictConfig, dict[str, str]] = pickle.loads(self._trees[key])
         return tree
 
 
@@ -107,19 +106,15 @@ def keys_and_options(
     """
     group, has_value, _ = incomplete.partition("=")
     try:
-        if not has_value:
-            found = [f"{key}=" for key in [*GROUPS, *_keys_after(overrides, config_dir)]]
-        else:
+        if has_value:
             available = options(group, config_dir=config_dir) if group in GROUPS else []
             found = [f"{group}={option}" for option in available]
+        else:
+            from primer.config.composition import compose_tree
+            from primer.config.overrides import keys_of, read_overrides
+
+            tree, _ = compose_tree(read_overrides(overrides, config_dir)[0], config_dir)
+            found = [f"{key}=" for key in (*GROUPS, *keys_of(tree))]
     except ConfigError:
         found = []  # what is typed so far is wrong: TAB stays silent, Enter will tell
     return [text for text in found if text.startswith(incomplete)]
-
-
-def _keys_after(overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
-    from primer.config.composition import compose_tree
-    from primer.config.overrides import keys_of, read_overrides
-
-    chosen, _ = read_overrides(overrides, config_dir)
-    return list(keys_of(compose_tree(chosen, config_dir)[0]))

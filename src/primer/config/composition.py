@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from primer.config import schema
@@ -46,10 +46,8 @@ def compose_tree(
         raise ConfigError(_fault_in_file(error, chosen, config_dir)) from None
     choices = tree.hydra.runtime.choices
     switches = {group: str(choices[group]) for group in schema.SWITCHES}
-    OmegaConf.set_readonly(tree, False)
-    OmegaConf.set_struct(tree, False)
-    del tree["hydra"]
-    OmegaConf.set_struct(tree, True)
+    with open_dict(tree):
+        del tree["hydra"]
     return tree, switches
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import pickle
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -26,12 +28,11 @@ from primer.config.compose import compose
 from primer.config.composition import own_hydra, search_path
 from primer.config.overrides import spelled_out
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
-from primer.config.unsecret import plain, without_secrets
 from primer.config.wording import did_you_mean, shown
 from primer.errors import ConfigError
 from primer.files import SWEEP_FILE
 from primer.leaks import is_secret_path
-from primer.redact import redacted
+from primer.redact import keep_secret, redacted, secrets_of
 from primer.yaml_text import to_yaml
 
 NUMBER = "${hydra.job.num}"  # Hydra's own subdir
@@ -47,15 +48,15 @@ class Multirun:
     """
 
     def __init__(self, overrides: Sequence[str], *, config_dir: str | Path | None = None) -> None:
-        overrides = [spelled_out(text) for text in overrides]
-        self.overrides, self.config_dir = overrides, config_dir
-        self.keys = _swept(overrides)
-        words = [*overrides, *search_path(config_dir)]
+        self.overrides, self.config_dir = [spelled_out(text) for text in overrides], config_dir
+        parsed = [_parsed(text) for text in self.overrides]
+        self.keys = _swept(parsed)
+        words = [*self.overrides, *search_path(config_dir)]
         with own_hydra() as loader:
             try:
                 self._config = loader.load_configuration("train", words, RunMode.MULTIRUN)
             except (HydraException, OmegaConfBaseException) as error:
-                raise ConfigError(_fault(error, overrides, config_dir)) from None
+                raise ConfigError(_fault(error, parsed, config_dir)) from None
         self.launcher, self.settings = self._part("launcher", LAUNCHERS)
         if self.launcher not in LAUNCHERS:
             names = ", ".join(LAUNCHERS)
@@ -74,29 +75,19 @@ class Multirun:
             if "_target_" not in (node or {}):
                 raise ConfigError(f"hydra.callbacks.{name}: expected _target_, the class of the callback")
         with _in_our_words():
-            self._callbacks = _callbacks(self._config)
-        self._check_space()
+            self._callbacks: Any = Callbacks(self._config)
+        if self.sweeper == "basic":
+            _check_no_interval(parsed)
         self._lock = threading.Lock()
 
     def _part(self, name: str, schemas: dict[str, type]) -> tuple[str, dict[str, Any]]:
         """The chosen launcher or sweeper, and its keys."""
         chosen = str(self._config.hydra.runtime.choices[f"hydra/{name}"])
-        node = OmegaConf.to_container(self._config.hydra[name], resolve=True)
-        assert isinstance(node, dict)
-        settings = {str(key): value for key, value in node.items()}
+        settings = _plain(self._config.hydra[name], resolve=True)
         if chosen in schemas:
             check_values(settings, schemas[chosen], f"hydra.{name}.")
             settings = {key: value for key, value in settings.items() if not key.startswith("_")}
         return chosen, settings
-
-    def _check_space(self) -> None:
-        """Raise ConfigError for an interval that a sweeper without a search is to go over."""
-        for text in self.overrides if self.sweeper == "basic" else ():
-            if isinstance(OverridesParser.create().parse_override(text).value(), IntervalSweep):
-                raise ConfigError(
-                    f"{text}: has no list of values to go over; expected choice(...) or range(...), or "
-                    "hydra/sweeper=optuna, which searches it"
-                )
 
     def place(self, folder: Path) -> None:
         """Let Hydra know the sweep's folder."""
@@ -119,8 +110,8 @@ class Multirun:
 
         Ours has `search` run them, one by one.
         """
-        clean = without_secrets(self._config)
-        (folder / SWEEP_FILE).write_text(to_yaml(plain(clean)))
+        clean = _without_secrets(self._config)
+        (folder / SWEEP_FILE).write_text(to_yaml(_plain(clean)))
         with own_hydra() as loader:
             self._callbacks.on_multirun_start(config=self._config, config_name="train")
             context = HydraContext(config_loader=loader, callbacks=self._callbacks)
@@ -140,21 +131,19 @@ class Multirun:
 
     def subdir(self, number: int, config: dict[str, Any]) -> str:
         """The name of a job's folder below the sweep's."""
-        node = OmegaConf.to_container(self._config.hydra.sweep, resolve=False)
-        assert isinstance(node, dict)
-        if node["subdir"] == NUMBER:
+        if _plain(self._config.hydra.sweep)["subdir"] == NUMBER:
             return str(number)
         with _in_our_words("hydra.sweep.subdir"):
             return str(OmegaConf.select(self._job(number, config), "hydra.sweep.subdir"))
 
     def _job(self, number: int, config: dict[str, Any]) -> DictConfig:
         job: DictConfig = pickle.loads(pickle.dumps(self._config))
-        task = {key: value for key, value in config.items() if key not in ("switches", "typed")}
         words = config["typed"]["overrides"]
         with read_write(job), open_dict(job):
             OmegaConf.set_struct(job, False)
-            for key, value in task.items():
-                job[key] = value
+            for key, value in config.items():
+                if key not in ("switches", "typed"):
+                    job[key] = value
             job.hydra.job.num, job.hydra.job.id = number, str(number)
             job.hydra.overrides.task = words
             job.hydra.job.override_dirname = ",".join(sorted(words))
@@ -168,7 +157,7 @@ class Multirun:
         if job.hydra.output_subdir is not None:
             place = folder / str(job.hydra.output_subdir)
             place.mkdir(exist_ok=True)
-            whole = redacted(plain(job))
+            whole = redacted(_plain(job))
             hydra = {"hydra": whole.pop("hydra")}
             (place / "config.yaml").write_text(to_yaml(whole))
             (place / "hydra.yaml").write_text(to_yaml(hydra))
@@ -204,8 +193,7 @@ def _in_our_words(key: str | None = None) -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:300]
-        place = f"{key}: " if key else ""
-        raise ConfigError(f"{place}{reason}") from None
+        raise ConfigError(f"{key}: {reason}" if key else reason) from None
 
 
 class Task:
@@ -224,33 +212,61 @@ class Task:
         ]
 
 
-def _callbacks(config: DictConfig) -> Any:
-    from hydra._internal.callbacks import Callbacks
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except (HydraException, RecursionError):
+        compose([text])  # which says what is wrong with it
+        raise ConfigError(f"{shown(text)}: can't be read") from None
 
-    return Callbacks(config)
 
-
-def _swept(overrides: Sequence[str]) -> list[str]:
+def _swept(parsed: Sequence[Override]) -> list[str]:
     """The keys that several values are given for."""
-    keys, every = [], []
-    for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except (HydraException, RecursionError):
-            compose([text])  # which says what is wrong with it
-            raise ConfigError(f"{shown(text)}: can't be read") from None
-        every.append(override.key_or_group)
-        if override.is_sweep_override():
-            keys.append(override.key_or_group)
-    twice = [key for key in dict.fromkeys(keys) if every.count(key) > 1]
-    if twice:
-        raise ConfigError(f"{twice[0]}: is given twice; expected all of its values at once")
+    keys = [override.key_or_group for override in parsed if override.is_sweep_override()]
+    counts = Counter(override.key_or_group for override in parsed)
+    for key in keys:
+        if counts[key] > 1:
+            raise ConfigError(f"{key}: is given twice; expected all of its values at once")
     return keys
 
 
-def _fault(error: Exception, overrides: Sequence[str], config_dir: str | Path | None) -> str:
+def _check_no_interval(parsed: Sequence[Override]) -> None:
+    """Raise ConfigError for an interval that a sweeper without a search is to go over."""
+    for override in parsed:
+        if isinstance(override.value(), IntervalSweep):
+            raise ConfigError(
+                f"{override.input_line}: has no list of values to go over; expected choice(...) or "
+                "range(...), or hydra/sweeper=optuna, which searches it"
+            )
+
+
+def _without_secrets(config: DictConfig) -> DictConfig:
+    """A copy, with its interpolations, in which secrets are redacted: for the files that Hydra writes."""
+    copy: DictConfig = pickle.loads(pickle.dumps(config))
+
+    def put(node: Any, before: dict[str, Any], clean: dict[str, Any]) -> None:
+        for key, value in before.items():
+            if isinstance(value, dict):
+                put(node[key], value, clean[key])
+            elif value != clean[key]:
+                node[key] = clean[key]
+
+    whole = _plain(copy)
+    keep_secret(value for value in secrets_of(whole).values() if "${" not in str(value))
+    with read_write(copy):
+        put(copy, whole, redacted(whole))
+    return copy
+
+
+def _plain(node: DictConfig, *, resolve: bool = False) -> dict[str, Any]:
+    """Its keys and values; interpolations stay as they are unless `resolve`."""
+    values = OmegaConf.to_container(node, resolve=resolve, enum_to_str=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def _fault(error: Exception, parsed: Sequence[Override], config_dir: str | Path | None) -> str:
     """What is wrong: with an override of a run, said as for a single one; else with one of Hydra's own."""
-    parsed = [OverridesParser.create().parse_override(text) for text in overrides]
     single = [str(override.input_line) for override in parsed if not override.is_sweep_override()]
     compose([text for text in single if not text.lstrip("+~").startswith("hydra")], config_dir=config_dir)
     text = f"{error}\n{error.__cause__ or ''}".strip()

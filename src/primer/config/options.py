@@ -72,15 +72,6 @@ def values_of(file: Path) -> dict[str, Any]:
     return {name: value for name, value in node.items() if name not in ("defaults", schema.TARGET)}
 
 
-def bearers(group: str, name: str) -> list[str]:
-    """The options of primer's own that have a key of that name.
-
-    >>> bearers("optimizer", "nesterov")
-    ['sgd']
-    """
-    return [option for option in options(group) if name in values_of(option_file(group, option))]
-
-
 def meaning(file: Path) -> str:
     """The first line of comment in an option's file."""
     lines = (line for line in file.read_text().splitlines() if not line.startswith("# @package"))

@@ -11,17 +11,18 @@ import functools
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from primer.config import schema
-from primer.config.options import bearers, options
+from primer.config.options import option_file, options, values_of
 from primer.config.wording import did_you_mean, expected, shown
 from primer.errors import ConfigError
 
@@ -55,11 +56,10 @@ def spelled_out(text: str) -> str:
 @functools.cache  # the jobs of a sweep share most of them
 def _parse(text: str) -> Override:
     text = spelled_out(text)
-    try:
+    override = None
+    with suppress(HydraException, RecursionError):
         override = OverridesParser.create().parse_override(text)
-    except (HydraException, RecursionError):
-        raise ConfigError(_unreadable(text)) from None
-    if not override.key_or_group:
+    if override is None or not override.key_or_group:
         raise ConfigError(_unreadable(text))
     if override.is_sweep_override():
         key = override.key_or_group
@@ -90,15 +90,15 @@ def _unreadable(text: str) -> str:
 
 def _option(override: Override, config_dir: str | Path | None) -> str:
     group, text = override.key_or_group, shown(override.input_line)
-    option = None if override.is_delete() else override.value()
     available = options(group, config_dir=config_dir)
-    if override.is_delete() or override.is_add() or override.is_force_add() or override.package:
-        raise ConfigError(f"{text}: expected {group}=OPTION ({', '.join(available)})")
-    if isinstance(option, dict):
-        raise ConfigError(f"{text}: expected an option ({', '.join(available)}), or a key, {group}.KEY=VALUE")
+    listed = ", ".join(available)
+    if override.type is not OverrideType.CHANGE or override.package:
+        raise ConfigError(f"{text}: expected {group}=OPTION ({listed})")
+    if isinstance(option := override.value(), dict):
+        raise ConfigError(f"{text}: expected an option ({listed}), or a key, {group}.KEY=VALUE")
     if option not in available:
         hint = _place_of(group, str(option)) or did_you_mean(str(option), available, f"{group}=")
-        raise ConfigError(f"{text}: no such option{hint} (options: {', '.join(available)})")
+        raise ConfigError(f"{text}: no such option{hint} (options: {listed})")
     return str(option)
 
 
@@ -156,7 +156,7 @@ def _unknown_key(key: str, tree: DictConfig, switches: dict[str, str]) -> str:
         hint = did_you_mean(key, [*keys_of(tree), *schema.GROUPS])
         return f"{shown(key)}: no such key{hint or '; primer train --help lists them all'}"
     own = [own_key for own_key in keys_of(tree) if own_key.startswith(f"{group}.")]
-    others = bearers(group, name)
+    others = [option for option in options(group) if name in values_of(option_file(group, option))]
     hint = f"; {group}={'|'.join(others)} has it" if others else did_you_mean(key, own)
     names = ", ".join(own_key.removeprefix(f"{group}.") for own_key in own)
     return f"{shown(key)}: no such key of {group}={switches[group]}{hint} (keys: {names or 'none'})"

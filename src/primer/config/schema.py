@@ -9,33 +9,25 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 MISSING: Any = "???"  # OmegaConf's word; its import is left to those who compose
 
 
-def key(
-    help: str,
-    *,
-    default: Any = MISSING,
-    above: float | None = None,
-    at_least: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-    one_of: tuple[str | int, ...] | None = None,
-    length: int | None = None,
-) -> Any:
-    """A dataclass field with its line of help and its bounds; for a list, of each item and its length."""
-    bounds = {
-        "above": above,
-        "at_least": at_least,
-        "below": below,
-        "at_most": at_most,
-        "one_of": one_of,
-        "length": length,
-    }
-    metadata = {"help": help, **{name: bound for name, bound in bounds.items() if bound is not None}}
-    return dataclasses.field(default=default, metadata=metadata)
+class Bounds(TypedDict, total=False):
+    """What a value may be; for a list, each of its items, and how many there are."""
+
+    above: float
+    at_least: float
+    below: float
+    at_most: float
+    one_of: tuple[str | int, ...]
+    length: int
+
+
+def key(help: str, **bounds: Unpack[Bounds]) -> Any:
+    """A dataclass field with its line of help and its bounds."""
+    return dataclasses.field(default=MISSING, metadata={"help": help, **bounds})
 
 
 @dataclass

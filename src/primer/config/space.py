@@ -70,8 +70,6 @@ def read_space(
     Range(low=0.0001, high=1.0, is_int=False, is_log=True, step=None)
     >>> space["activation"], fixed
     (Choice(values=('relu', 'gelu')), ['seed=1'])
-    >>> read_space(["net.hidden_dim=range(16,257,16)"])[0]["net.hidden_dim"]
-    Range(low=16, high=256, is_int=True, is_log=False, step=16)
     """
     overrides = [_parse(text) for text in texts]
     num_said = Counter(_name(override) for override in overrides)

@@ -1,6 +1,6 @@
-"""What a config from a tracking store may build: anyone who can write to the store can write a config.
+"""A config from a tracking store, and what it may build: who can write to the store can write a config.
 
-Such a config is read as plain data only, and each `_target_` in it is checked twice: by its text, which
+It is read as plain data only and checked like one's own, and each `_target_` in it twice: by its text, which
 imports nothing, and by what the name turns out to be, since a module also hands on whatever it imports.
 """
 
@@ -14,9 +14,11 @@ from typing import Any
 
 import yaml
 
-from primer.config.schema import TARGET
+from primer.config import schema
+from primer.config.check import check_fit, check_keys
+from primer.config.options import option_file, options, schema_of
 from primer.config.targets import locate
-from primer.config.wording import shown
+from primer.config.wording import expected, shown
 from primer.errors import ConfigError
 
 MAX_BYTES = 1_000_000  # chosen: a frozen config has some 3 kB
@@ -39,6 +41,17 @@ KINDS = {
 FUNCTIONS = "torch.nn.functional"  # its own functions take tensors and give tensors
 REFUSED = ("torch.nn.parallel",)  # talks to other processes
 BY_PATH = (*PACKAGES, *MODULES, "torch.nn", "torch.optim", "torchmetrics")
+# The values that a type of a schema takes.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "Any": object,
+    "None": type(None),
+    "bool": bool,
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "list[float]": list,
+    "list[str]": list,
+}
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -48,20 +61,16 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise yaml.MarkedYAMLError(
-                problem="anchors and aliases are not read", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="anchors and aliases are not read", problem_mark=mark)
         if self.depth == MAX_DEPTH and not isinstance(event, yaml.ScalarEvent):
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {MAX_DEPTH} levels", problem_mark=mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
-        problem = _problem(node)
-        if node is not None and problem:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        if problem := _problem(node):
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         return node
 
 
@@ -78,6 +87,46 @@ def _problem(node: yaml.Node | None) -> str:
         if len(set(keys)) < len(keys):
             return "a key is there twice"
     return ""
+
+
+def read_foreign(text: str, tracking: dict[str, Any], *, trust: Sequence[str] = ()) -> dict[str, Any]:
+    """The config, with `tracking` in place of its own; ConfigError where it is not one that can be run here.
+
+    Its `trust` says that it is foreign, and which packages may be built beside the allow-listed ones: the
+    worker looks at what each `_target_` really is.
+    """
+    config = load_untrusted(text)
+    check_paths(config, trust)
+    switches = config.get("switches")
+    is_whole = isinstance(switches, dict) and set(switches) == set(schema.SWITCHES)
+    if not is_whole or not all(isinstance(option, str) for option in config["switches"].values()):
+        raise ConfigError("config: switches: expected an option for each of " + ", ".join(schema.SWITCHES))
+    own = {"tracking": tracking, "typed": {"overrides": [], "config_dir": None}, "trust": list(trust)}
+    config = config | own | {"switches": config["switches"] | {"tracking": "local"}}
+    # of primer's own options; another one's schema is not here
+    chosen = {group: option for group, option in config["switches"].items() if option in options(group)}
+    found = {group: schema_of(option_file(group, option)) for group, option in chosen.items()}
+    kinds = {group: kind for group, kind in found.items() if kind}
+    _check_types(config, schema.Train, "")
+    for group in schema.SWITCHES:
+        if not isinstance(config[group], dict):
+            raise ConfigError(f"config: {group}: expected keys and values, found {shown(config[group])}")
+        _check_types(config[group], kinds.get(group), f"{group}.")
+    check_keys(config, kinds)
+    check_fit(config)
+    return config
+
+
+def _check_types(node: dict[str, Any], kind: Any, prefix: str) -> None:
+    for name, field in schema.fields_of(kind).items():
+        is_typed = "help" in field.metadata and field.type != "Any"
+        wanted = expected(field) if is_typed else "keys and values"
+        if name not in node:
+            raise ConfigError(f"config: {prefix}{name}: is not there; expected {wanted}")
+        value, types = node[name], tuple(TYPES[word] for word in str(field.type).split(" | "))
+        is_number = isinstance(value, bool) and not {bool, object} & {*types}
+        if is_number or not isinstance(value, types):
+            raise ConfigError(f"config: {prefix}{name}={shown(value)}: expected {wanted}")
 
 
 def load_untrusted(text: str) -> dict[str, Any]:
@@ -125,17 +174,13 @@ def check_objects(config: dict[str, Any], trust: Sequence[str] = ()) -> None:
     """Each `_target_` is a class or function from where it says; imports what `check_paths` let through.
 
     >>> check_objects({"data": {"_target_": "primer.data.synthetic"}})
-    >>> check_objects({"data": {"_target_": "primer.data.table.Path"}})  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    primer.errors.ConfigError: data._target_=primer.data.table.Path: is pathlib.Path, which ...
     """
     check_paths(config, trust)
     for key, target in _targets(config):
-        found = locate(target, key.removesuffix(TARGET).rstrip("."))
-        is_kind = inspect.isclass(found) or inspect.isfunction(found)
-        identity = f"{found.__module__}.{found.__qualname__}" if is_kind else ""
-        if not is_kind:
+        found = locate(target, key.removesuffix(schema.TARGET).rstrip("."))
+        if not inspect.isclass(found) and not inspect.isfunction(found):
             raise ConfigError(f"{key}={target}: expected a class or a function written in Python")
+        identity = f"{found.__module__}.{found.__qualname__}"
         if not _lies_in(identity, trust) and not _is_harmless(found, target, identity):
             raise ConfigError(_refusal(key, target, identity))
 
@@ -148,8 +193,9 @@ def _is_harmless(found: Any, target: str, identity: str) -> bool:
         return False
     if _lies_in(identity, [FUNCTIONS]):
         return inspect.isfunction(found)
-    kinds = next((kinds for prefix, kinds in KINDS.items() if _lies_in(identity, [prefix])), ())
-    return inspect.isclass(found) and any(issubclass(found, _kind(path)) for path in kinds)
+    paths = next((paths for prefix, paths in KINDS.items() if _lies_in(identity, [prefix])), ())
+    kinds: list[Any] = [locate(path, "") for path in paths]
+    return inspect.isclass(found) and issubclass(found, tuple(kinds))
 
 
 def _is_own(found: Any, path: str) -> bool:
@@ -160,11 +206,6 @@ def _is_own(found: Any, path: str) -> bool:
     return any(found is getattr(package, name) for name in package.__all__)
 
 
-def _kind(path: str) -> Any:
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
-
-
 def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The full key and the value of each `_target_`; a ConfigError at another key of Hydra's kind."""
     if isinstance(node, list | tuple):
@@ -173,7 +214,7 @@ def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, dict):
         for name, value in node.items():
             key = f"{prefix}{shown(name)}"
-            if name == TARGET:
+            if name == schema.TARGET:
                 yield key, value
             elif re.fullmatch(r"_.*_", str(name), re.DOTALL):
                 raise ConfigError(f"{key}: not read from a config from elsewhere; leave it out")

@@ -99,7 +99,8 @@ def _lines(file: str, content: bytes, delimiter: str, header: list[str]) -> arra
     lines = array("q")
     for line, row in _rows(file, content, delimiter):
         if len(row) != width:
-            raise DataError(f"{file}: line {line} has {_fields(len(row))}, expected {width} as in the header")
+            fields = f"{len(row)} field" if len(row) == 1 else f"{len(row)} fields"
+            raise DataError(f"{file}: line {line} has {fields}, expected {width} as in the header")
         if lines and row[0].strip() == header[0] and [name.strip() for name in row] == header:
             raise DataError(f"{file}: line {line} is the header once more; delete it")
         lines.append(line)
@@ -113,7 +114,7 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
     line = 1
     try:
         for row in reader:
-            if not _is_blank(row):
+            if row and (len(row) > 1 or row[0].strip(" \t")):  # pandas skips what is blank, too
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
@@ -123,15 +124,6 @@ def _rows(file: str, content: bytes, delimiter: str) -> Iterator[tuple[int, list
         raise DataError(f"{file}: line {line} can't be read: {error} ({hint})") from None
     except UnicodeDecodeError:
         raise DataError(_undecodable(file, content)) from None
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
-
-
-def _is_blank(row: list[str]) -> bool:
-    """Tell whether a line is nothing or spaces only, which pandas skips, too."""
-    return not row or (len(row) == 1 and not row[0].strip(" \t"))
 
 
 def _undecodable(file: str, content: bytes) -> str:

@@ -78,12 +78,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         kind = "classes" if self.task == "classification" else "outputs"
-        rows = (f"{len(split or ())} {key}" for key, split in self._splits())
+        splits = {"train": self.train, "val": self.val, "test": self.test}
+        rows = (f"{len(split or ())} {key}" for key, split in splits.items())
         widths = f"{len(self.features)} features -> {self.out_features} {kind}"
         return f"Dataset({self.name}: {self.task}, {widths}, {' / '.join(rows)} rows)"
-
-    def _splits(self) -> tuple[tuple[str, Split | None], ...]:
-        return ("train", self.train), ("val", self.val), ("test", self.test)
 
 
 def content_digest(content: bytes, features: Sequence[str], target: str) -> str:

@@ -12,14 +12,7 @@ from primer.errors import DataError
 
 
 def read_parquet(file: str, content: bytes, *, target: str, drop: Sequence[str]) -> Sheet:
-    """Read a Parquet file; a pandas index in it is no column. Raises DataError with the column.
-
-    >>> import io, pandas as pd
-    >>> pd.DataFrame({"size": [1, 2], "price": [2.5, 3.5]}).to_parquet(buffer := io.BytesIO())
-    >>> sheet = read_parquet("a.parquet", buffer.getvalue(), target="price", drop=[])
-    >>> list(sheet.frame), sheet.at(0)
-    (['size', 'price'], 'row 1')
-    """
+    """Read a Parquet file; a pandas index in it is no column. Raises DataError with the column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -64,12 +57,7 @@ def _plain_type(file: str, name: str, kind: Any) -> Any:
         return kind
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
         return pa.large_string()
+    what = f"is of type {kind}, which is no number and no text"
     if is_a.is_temporal(kind):
-        raise DataError(
-            f"{file}: column {shown(name)} holds dates or times ({kind}); convert it to numbers, "
-            f"or {leave_out(name)}"
-        )
-    raise DataError(
-        f"{file}: column {shown(name)} is of type {kind}, which is no number and no text; "
-        f"convert it to numbers, or {leave_out(name)}"
-    )
+        what = f"holds dates or times ({kind})"
+    raise DataError(f"{file}: column {shown(name)} {what}; convert it to numbers, or {leave_out(name)}")

@@ -43,21 +43,19 @@ def split_sizes(num_rows: int, *, val_fraction: float, test_fraction: float) -> 
 def split_rows(
     num_rows: int, *, val_fraction: float, test_fraction: float, seed: int, labels: Array | None = None
 ) -> Rows:
-    """Draw the rows of each split; with `labels` (num_rows,) each split has the classes in proportion.
-
-    >>> rows = split_rows(10, val_fraction=0.2, test_fraction=0.2, seed=0)
-    >>> [len(part) for part in rows], sorted(np.concatenate(rows).tolist()) == list(range(10))
-    ([6, 2, 2], True)
-    """
+    """Draw the rows of each split; with `labels` (num_rows,) each split has the classes in proportion."""
     _, num_val, num_test = split_sizes(num_rows, val_fraction=val_fraction, test_fraction=test_fraction)
     order = generator(Stream.SPLIT, seed).permutation(num_rows)
     if labels is None:
         test, val, train = np.split(order, [num_test, num_test + num_val])
     else:
+        import pandas as pd
+
         counts = np.bincount(labels)
         to_test = _share(counts, num_test)
         to_val = _share(counts - to_test, num_val)
-        rank, label = _rank_in_class(labels[order]), labels[order]
+        label = labels[order]
+        rank = pd.Series(label).groupby(label).cumcount().to_numpy()  # how many before it have its label
         in_test = rank < to_test[label]
         in_val = ~in_test & (rank < (to_test + to_val)[label])
         test, val, train = order[in_test], order[in_val], order[~in_test & ~in_val]
@@ -65,12 +63,7 @@ def split_rows(
 
 
 def check_stratifiable(labels: Array, classes: tuple[str, ...], num_splits: int) -> None:
-    """Raise ConfigError unless every class has a row for each of `num_splits` splits.
-
-    >>> check_stratifiable(np.array([0, 0, 0, 1, 1]), ("no", "yes"), num_splits=3)
-    Traceback (most recent call last):
-    primer.errors.ConfigError: data.stratify=true: class 'yes' has 2 rows, fewer than the 3 splits; ...
-    """
+    """Raise ConfigError unless every class has a row for each of `num_splits` splits."""
     counts = np.bincount(labels, minlength=len(classes))
     smallest = int(counts.argmin())
     if counts[smallest] < num_splits:
@@ -97,13 +90,3 @@ def _share(counts: Array, size: int) -> Array:
     share: Array = np.floor(exact).astype(np.int64)
     share[np.argsort(share - exact, kind="stable")[: size - share.sum()]] += 1
     return share
-
-
-def _rank_in_class(labels: Array) -> Array:
-    """Return for each row how many rows before it have its label."""
-    counts = np.bincount(labels)
-    rank = np.empty(len(labels), np.int64)
-    rank[np.argsort(labels, kind="stable")] = np.arange(len(labels)) - np.repeat(
-        counts.cumsum() - counts, counts
-    )
-    return rank

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
+from primer.summary import relative
+
 MAX_LISTED = 3  # chosen: folders in a line
 INDENT = 15
 
@@ -23,9 +28,6 @@ class Finding:
 
 def show(findings: list[Finding]) -> None:
     """Print the findings, and below the unhealthy ones what to do."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False, soft_wrap=True)
     # wrapped beside the names on a terminal; whole lines for whatever reads them otherwise
     width = max(console.width - 1, 40) if console.is_terminal else 1_000_000
@@ -42,10 +44,5 @@ def show(findings: list[Finding]) -> None:
 
 def listed(items: Sequence[Path | str]) -> str:
     """The first of them, and how many there are beside."""
-    shown = ", ".join(short(item) if isinstance(item, Path) else item for item in items[:MAX_LISTED])
+    shown = ", ".join(str(relative(item) if isinstance(item, Path) else item) for item in items[:MAX_LISTED])
     return shown + (f" and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else "")
-
-
-def short(path: Path) -> str:
-    """A path as seen from the working directory, where it is below that."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -9,12 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from primer.doctor.report import MAX_LISTED, Finding, listed, short
+from primer.doctor.report import MAX_LISTED, Finding, listed
 from primer.doctor.stores import Stored, look
 from primer.errors import UsageError
 from primer.files import ROOT
 from primer.finding import dead_runs, run_folders
 from primer.redact import redacted_text
+from primer.summary import relative
 from primer.sync import store_of
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME, Follower, Record
@@ -100,7 +101,7 @@ def runs(place: Place) -> Finding:
     dead = [run.folder for run in place.runs if run.standing == "dead"]
     if not dead:
         return Finding("runs", True, text)
-    advice = f"primer sync says how they ended, primer resume {short(dead[0])} goes on"
+    advice = f"primer sync says how they ended, primer resume {relative(dead[0])} goes on"
     return Finding("runs", False, f"{text}: {listed(dead)}", advice)
 
 
@@ -144,7 +145,7 @@ def stale(place: Place) -> Finding:
             counts["here"] += 1
         else:
             counts["but over"] += 1
-            over.append(short(found.folder))
+            over.append(str(relative(found.folder)))
     text = "; ".join(f"{count} RUNNING {words}" for words, count in sorted(counts.items()))
     advice = [f"primer sync {shlex.join(over[:MAX_LISTED])}"] if over else []
     # the variable may hold a password, which is not printed
@@ -157,7 +158,7 @@ def stale(place: Place) -> Finding:
 def journals(place: Place) -> Finding:
     """Records that are not what was written, and journals that can't be read."""
     damaged = [
-        f"{short(run.folder / NAME)}: {run.error or f'{run.num_damaged} damaged lines'}"
+        f"{relative(run.folder / NAME)}: {run.error or f'{run.num_damaged} damaged lines'}"
         for run in place.folders
         if run.error or run.num_damaged > 0
     ]
@@ -173,7 +174,7 @@ def last_error(place: Place) -> Finding:
     if not failed:
         return Finding("last error", True, "no run failed")
     newest = max(failed, key=lambda run: int(run.last["time"]))
-    return Finding("last error", True, f"{short(newest.folder)}: {newest.last['error']}")
+    return Finding("last error", True, f"{relative(newest.folder)}: {newest.last['error']}")
 
 
 def environment(place: Place) -> Finding:
