@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.cells import cell_len
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 UNLIMITED = 10_000  # columns of a file
 
@@ -18,20 +19,31 @@ def result_console() -> Console:
     return console
 
 
-def without_spare(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int
-) -> list[int]:
-    """The places of the columns that fit a width: of `spare` ones, the first is left out first.
+def fitting_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    words: Sequence[str],
+    spare: Sequence[str],
+    width: int,
+) -> Table:
+    """A table that fits a width: of the `spare` columns, the first is left out first.
 
-    >>> without_spare(["name", "age"], [["relu", "3 s"]], spare=["age"], width=8)
-    [0]
+    Columns of `words` are wrapped where they must be; the others are numbers.
+
+    >>> table = fitting_table(["name", "age"], [[Text("relu"), Text("3 s")]], ["name"], ["age"], width=8)
+    >>> [column.header for column in table.columns]
+    ['name']
     """
     places = list(range(len(columns)))
-    sizes = [
-        max(cell_len(text) for text in (name, *(row[at] for row in rows))) for at, name in enumerate(columns)
-    ]
+    sizes = [max(cell.cell_len for cell in (Text(columns[at]), *(row[at] for row in rows))) for at in places]
     for name in spare:
         if sum(sizes[at] + 2 for at in places) - 2 <= width:
             break
         places.remove(columns.index(name))
-    return places
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in (columns[at] for at in places):
+        is_text = column in words
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[at] for at in places))
+    return table

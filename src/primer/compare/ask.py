@@ -44,15 +44,10 @@ def compare(
     if not runs and where is None and experiment is None:
         sweep = sweep_called(sweep or "last")
     found = asked_runs([str(run) for run in runs], sweep=sweep, where=where, experiment=experiment)
-    named = [("--sweep", sweep), ("--filter", where), ("--experiment", experiment), ("--metric", metric)]
-    named += [("--by", ",".join(by)), ("--baseline", baseline)]
-    asked = " ".join(
-        [
-            "primer compare",
-            *(shlex.quote(str(run)) for run in runs),
-            *(f"{name} {shlex.quote(str(value))}" for name, value in named if value),
-        ]
-    )
+    options = {"--sweep": sweep, "--filter": where, "--experiment": experiment, "--metric": metric}
+    options |= {"--by": ",".join(by), "--baseline": baseline}
+    words = [*runs, *(word for name, value in options.items() if value for word in (name, value))]
+    asked = shlex.join(["primer", "compare", *map(str, words)])
     return compare_runs(found, by=by, metric=metric, baseline=baseline, allow=allow, asked=asked)
 
 

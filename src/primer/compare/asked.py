@@ -37,10 +37,7 @@ def asked_runs(
             raise UsageError("--filter and --experiment look through MLflow; expected no RUN and no --sweep")
         return runs_in_store(where, experiment)
     named = [*runs, *([sweep_called(sweep)] if sweep else [])]
-    found: dict[str, TrackedRun] = {}
-    for name in named:
-        for run in _runs_of(name):
-            found[run.run_id or str(run.folder)] = run
+    found = {run.run_id or str(run.folder): run for name in named for run in _runs_of(name)}
     return list(found.values())
 
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from primer.compare.comparison import Comparison
-from primer.compare.curves import AXES, Band, bands, curve_names, curve_of, x_of
+from primer.compare.curves import AXES, Band, bands, between, curve_of, is_log, x_of
 from primer.compare.groups import Group
 from primer.compare.plot import COLOURS, is_drawn
-from primer.compare.scales import is_log
 
 MAX_LINES = 12  # chosen: of more, the best ones are in the page
 MAX_METRICS = 4  # chosen: the compared one and the losses come first
@@ -31,21 +30,25 @@ def charts(found: Comparison) -> tuple[str, str]:
     from bokeh.models import TabPanel, Tabs
     from bokeh.resources import Resources
 
-    sources: list[Any] = []
-    panels = [
-        TabPanel(child=_chart(found, metric, with_log, sources), title=_title(metric, with_log))
-        for metric in _metrics(found)
-        for with_log in (False, True)
-        if not with_log or (metric.endswith("loss") and is_log(_means(found, metric), "log"))
-    ]
-    if not panels:
+    def has_log(metric: str, scale: str = "log") -> bool:
+        means = (band.mean for band in bands(found.groups[:MAX_LINES], metric))
+        return metric.endswith("loss") and is_log(means, scale)
+
+    metrics = _metrics(found)
+    if not metrics:
         return "", "<p>No run has a curve.</p>"
-    first = _metrics(found)[0]
-    titles = [panel.title for panel in panels]
-    active = titles.index(_title(first, is_log(_means(found, first)) and first.endswith("loss")))
-    tabs = Tabs(tabs=panels, active=active, sizing_mode="stretch_width")
-    select = _axis_select(sources, [panel.child for panel in panels])
-    script, body = components(column(select, tabs, sizing_mode="stretch_width"))
+    views = [(metric, log) for metric in metrics for log in (False, True) if not log or has_log(metric)]
+    sources: list[Any] = []
+    figures = [_chart(found, metric, with_log, sources) for metric, with_log in views]
+    tabs = Tabs(
+        tabs=[
+            TabPanel(child=figure, title=f"{metric}, log" if with_log else metric)
+            for figure, (metric, with_log) in zip(figures, views, strict=True)
+        ],
+        active=views.index((metrics[0], has_log(metrics[0], "auto"))),
+        sizing_mode="stretch_width",
+    )
+    script, body = components(column(_axis_select(sources, figures), tabs, sizing_mode="stretch_width"))
     resources = Resources(mode="inline", components=["bokeh", "bokeh-widgets"])
     return resources.render(), f"{body}\n{script}"
 
@@ -64,18 +67,12 @@ def _axis_select(sources: list[Any], figures: list[Any]) -> Any:
     return select
 
 
-def _title(metric: str, with_log: bool) -> str:
-    return f"{metric}, log" if with_log else metric
-
-
-def _means(found: Comparison, metric: str) -> list[np.ndarray]:
-    return [band.mean for band in bands(found.groups[:MAX_LINES], metric)]
-
-
 def _metrics(found: Comparison) -> list[str]:
-    names = curve_names(found.groups)
+    """The metrics that have a curve in the first run of a setting."""
+    runs = [group.runs[0] for group in found.groups if group.runs]
+    names = {key for run in runs for key, curve in run.curves.items() if len(curve.steps) > 1}
     mine = curve_of(found.metric)
-    return [*([mine] if mine in names else []), *(name for name in names if name != mine)][:MAX_METRICS]
+    return sorted(names, key=lambda name: (name != mine, not name.endswith("loss"), name))[:MAX_METRICS]
 
 
 def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -> Any:
@@ -115,27 +112,15 @@ def _chart(found: Comparison, metric: str, with_log: bool, sources: list[Any]) -
 
 
 def _source(group: Group, metric: str, band: Band, with_log: bool) -> Any:
-    """The numbers that a curve is drawn from, on each axis."""
+    """The numbers that a curve is drawn from, and where they lie on each axis, in the mean over runs."""
     from bokeh.models import ColumnDataSource
 
-    low = _short(band.low_above(zero=with_log))
-    columns: dict[str, Any] = {"mean": _short(band.mean), "low": low, "high": _short(band.high)}
-    columns |= _on_axes(group, metric, band.x)
-    return ColumnDataSource(columns | {"x": columns["steps"]})
-
-
-def _on_axes(group: Group, metric: str, grid: np.ndarray) -> dict[str, list[float]]:
-    """Where the points of a grid of steps lie on each axis, in the mean over runs."""
+    columns = {"mean": band.mean, "low": band.low_above(zero=with_log), "high": band.high, "steps": band.x}
     curves = [(run, run.curves[metric]) for run in group.runs if metric in run.curves]
-    found = {}
     for axis in ("samples", "seconds"):
-        places = [
-            np.interp(grid, curve.steps, x_of(run, curve, axis), left=np.nan, right=np.nan)
-            for run, curve in curves
-        ]
-        found[axis] = _short(np.nanmean(places, axis=0))  # of those that were so far
-    return {"steps": _short(grid)} | found
-
-
-def _short(values: np.ndarray) -> list[float]:
-    return [float(f"{value:.{DIGITS}g}") for value in values]
+        places = [between(band.x, curve.steps, x_of(run, curve, axis)) for run, curve in curves]
+        columns[axis] = np.nanmean(places, axis=0)  # of those that were so far
+    short: dict[str, Any] = {
+        name: [float(f"{value:.{DIGITS}g}") for value in values] for name, values in columns.items()
+    }
+    return ColumnDataSource(short | {"x": short["steps"]})

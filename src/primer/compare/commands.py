@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import click
 
 
@@ -11,8 +15,6 @@ def _listed(context: click.Context, option: click.Parameter, value: str | None) 
 
 def _placed(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """A file to write, before anything is compared."""
-    from pathlib import Path
-
     if value and not Path(value).absolute().parent.is_dir():
         raise click.UsageError(f"{value}: there is no folder {Path(value).parent}")
     return value
@@ -58,13 +60,6 @@ def _placed(context: click.Context, option: click.Parameter, value: str | None) 
 @click.option("--scale", type=click.Choice(["auto", "linear", "log"]), default="auto", help="Of the metric.")
 def compare(
     runs: tuple[str, ...],
-    sweep: str | None,
-    where: str | None,
-    experiment: str | None,
-    by: tuple[str, ...],
-    metric: str | None,
-    baseline: str | None,
-    allow: tuple[str, ...],
     picture: str | None,
     html: str | None,
     csv: str | None,
@@ -72,6 +67,7 @@ def compare(
     over: str,
     smooth: float,
     scale: str,
+    **asked: Any,
 ) -> int:
     """See what a switch did: RUNS, or the newest sweep, grouped by what was switched, with a verdict.
 
@@ -80,9 +76,6 @@ def compare(
     primer compare --by activation --html report.html
     primer compare --filter "data = 'digits'" --metric test/accuracy --baseline activation=relu
     """
-    import json
-    from pathlib import Path
-
     from primer.compare.ask import compare
     from primer.compare.plot import check_name
     from primer.compare.show import show
@@ -90,16 +83,7 @@ def compare(
 
     if picture:
         check_name(Path(picture))
-    found = compare(
-        *runs,
-        sweep=sweep,
-        where=where,
-        experiment=experiment,
-        by=by,
-        metric=metric,
-        baseline=baseline,
-        allow=allow,
-    )
+    found = compare(*runs, **asked)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:

@@ -19,7 +19,8 @@ from primer.compare.settings import check_keys, differing, value_of
 from primer.compare.telling import sentence_of, told
 from primer.compare.verdict import Verdict, judge
 from primer.direction import watched_key
-from primer.errors import UsageError
+from primer.errors import RunError, UsageError
+from primer.files import write_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,16 +114,28 @@ class Comparison:
     def plot(
         self, path: str | Path | None = None, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
     ) -> Figure:
-        """Draw it, into a PNG, SVG or PDF file if one is named; returns Matplotlib's figure."""
-        from primer.compare.plot import plot
+        """Draw it, into a PNG, SVG or PDF file if one is named; returns Matplotlib's figure.
 
-        return plot(self, None if path is None else Path(path), over=over, smooth=smooth, scale=scale)
+        Raises RunError where it can't be written.
+        """
+        from primer.compare.plot import check_name, figure_of
+
+        path = None if path is None else Path(path)
+        if path:
+            check_name(path)
+        figure = figure_of(self, over=over, smooth=smooth, scale=scale)
+        try:
+            if path:
+                figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise RunError(f"{path}: can't be written: {error.strerror}") from None
+        return figure
 
     def write_report(self, path: str | Path) -> None:
-        """Write it as one page, readable offline."""
-        from primer.compare.report import write_report
+        """Write it as one page, readable offline; raises RunError where that can't be."""
+        from primer.compare.report import page_of
 
-        write_report(self, Path(path))
+        write_named(Path(path), page_of(self).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """It as plain data, for JSON: a number that there is not is None."""
@@ -156,8 +169,7 @@ def compare_runs(
         if kind not in fair.ALLOWED:
             raise UsageError(f"--allow {kind}: expected {', '.join(fair.ALLOWED)}")
     kept = without_repeats(runs)
-    if by:
-        check_keys(by, kept, "--by")
+    check_keys(by, kept)
     keys = differing(kept)
     chosen = metric or _metric_of(kept)
     _check_metric(metric, chosen, kept)
@@ -218,19 +230,16 @@ def _check_metric(asked: str | None, metric: str, runs: Sequence[TrackedRun]) ->
 
 
 def _verdicts(groups: Sequence[Group], baseline: str | None) -> list[Verdict]:
-    num_judged = sum(group.n > 1 for group in groups)  # pairs with others can't be
-    first = _baseline(groups, baseline) if baseline is not None else None
-    if first is not None:
+    # a setting of one seed can't be judged; whoever is best was found by looking at all
+    num = math.comb(sum(group.n > 1 for group in groups), 2)
+    if baseline is not None:
+        first = _baseline(groups, baseline)
         pairs = [(first, group) for group in groups if group is not first]
         num = sum(group.n > 1 for _, group in pairs)
+    elif len(groups) > ALL_PAIRS:
+        pairs = [(groups[0], group) for group in groups[1:]]
     else:
-        num = math.comb(num_judged, 2)  # whoever is best was found by looking at all
-        is_many = len(groups) > ALL_PAIRS
-        pairs = (
-            [(groups[0], group) for group in groups[1:]]
-            if is_many
-            else list(itertools.combinations(groups, 2))
-        )
+        pairs = list(itertools.combinations(groups, 2))
     return [judge(one, other, max(1, num)) for one, other in pairs]
 
 
@@ -243,21 +252,19 @@ def _baseline(groups: Sequence[Group], words: str) -> Group:
     ]
     if len(found) != 1:
         settings = (",".join(f"{key}={value}" for key, value in group.values.items()) for group in groups[:8])
-        known = " or ".join(settings)
         count = "no setting" if not found else f"{len(found)} settings"
-        raise UsageError(f"--baseline {words}: is {count}; expected {known}, or --by fewer keys")
+        raise UsageError(
+            f"--baseline {words}: is {count}; expected {' or '.join(settings)}, or --by fewer keys"
+        )
     return found[0]
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(key): None if isinstance(value, float) and not math.isfinite(value) else _plain(value)
-            for key, value in row.items()
-        }
-        for row in frame.to_dict("records")
-    ]
+    rows = frame.to_dict("records")
+    return [{str(key): _plain(value) for key, value in row.items()} for row in rows]
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value.item() if hasattr(value, "item") else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,10 @@ import numpy as np
 from primer.compare.groups import Group
 from primer.compare.runs import Curve, TrackedRun
 from primer.errors import UsageError
+from primer.tracking.curves import falls_far
 
 AXES = {"steps": "optimizer step", "samples": "samples", "seconds": "seconds"}  # and what they are called
+SCALES = ("auto", "linear", "log")
 MAX_POINTS = 300  # chosen: of a curve that is drawn some 600 pixels wide; `curves.parquet` has all
 
 
@@ -45,16 +47,15 @@ def curve_of(metric: str) -> str:
     return metric.replace("test/", "val/", 1) if metric.startswith("test/") else metric
 
 
-def curve_names(groups: Sequence[Group]) -> list[str]:
-    """The metrics of which a run has a curve, the losses first."""
-    names = dict.fromkeys(
-        key
-        for group in groups
-        for run in group.runs[:1]
-        for key, curve in run.curves.items()
-        if len(curve.steps) > 1
-    )
-    return sorted(names, key=lambda key: (not key.endswith("loss"), key))
+def is_log(values: Iterable[np.ndarray], scale: str = "auto") -> bool:
+    """Whether values of a metric are drawn on a log scale; never where one is not above 0."""
+    if scale not in SCALES:
+        raise UsageError(f"scale={scale}: expected one of {', '.join(SCALES)}")
+    found = np.concatenate([*values] or [np.ones(1)])
+    found = found[np.isfinite(found)]
+    if scale == "linear" or not len(found) or found.min() <= 0:
+        return False
+    return scale == "log" or falls_far(found.tolist())
 
 
 def bands(groups: Sequence[Group], metric: str, *, over: str = "steps", smooth: float = 0.0) -> list[Band]:
@@ -108,7 +109,7 @@ def _band(label: str, curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
         low, high = min(x[0] for x, _ in curves), max(x[-1] for x, _ in curves)
         longest = max(len(x) for x, _ in curves)
         grid = np.linspace(low, high, min(MAX_POINTS, longest))
-        on_grid = _in_bins if longest > MAX_POINTS else _between
+        on_grid = _in_bins if longest > MAX_POINTS else between
         rows = np.stack([on_grid(grid, x, values) for x, values in curves])
     rows = np.where(np.isfinite(rows), rows, np.nan)
     is_there = ~np.isnan(rows).all(axis=0)
@@ -118,7 +119,7 @@ def _band(label: str, curves: list[tuple[np.ndarray, np.ndarray]]) -> Band:
     return Band(label, grid, mean, mean - sd, mean + sd, len(curves))
 
 
-def _between(grid: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
+def between(grid: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A curve on another grid, as far as it goes."""
     return np.asarray(np.interp(grid, x, values, left=np.nan, right=np.nan))
 
@@ -130,7 +131,7 @@ def _in_bins(grid: np.ndarray, x: np.ndarray, values: np.ndarray) -> np.ndarray:
     counts = np.bincount(places, minlength=len(grid))
     sums = np.bincount(places, weights=values[is_there], minlength=len(grid))
     means = np.divide(sums, counts, out=np.full(len(grid), np.nan), where=counts > 0)
-    return np.where(counts > 0, means, _between(grid, x, values))
+    return np.where(counts > 0, means, between(grid, x, values))
 
 
 def _thinned(grid: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,15 +21,8 @@ def check(runs: Sequence[TrackedRun], metric: str, allow: Sequence[str]) -> dict
     `allow` holds "data" (trained on other data), "metric" (the metric is another quantity), "unfinished"
     (some runs are not finished: they are left out).
     """
-    problems = {
-        kind: line
-        for kind, line in (
-            ("data", _data(runs)),
-            ("metric", _metric(runs, metric)),
-            ("unfinished", _unfinished(runs)),
-        )
-        if line
-    }
+    found = {"data": _data(runs), "metric": _metric(runs, metric), "unfinished": _unfinished(runs)}
+    problems = {kind: line for kind, line in found.items() if line}
     for kind, line in problems.items():
         if kind not in allow:
             remedy = "leaves these out" if kind == "unfinished" else "compares them all the same"
@@ -48,7 +41,7 @@ def _data(runs: Sequence[TrackedRun]) -> str | None:
 def _metric(runs: Sequence[TrackedRun], metric: str) -> str | None:
     """Whether it is of other rows, in another unit, or by another criterion."""
     is_loss = metric.endswith("loss")
-    split = [key for key in differing(runs) if key in (SPLIT if not is_loss else (*SPLIT, UNIT))]
+    split = [key for key in differing(runs) if key in SPLIT or (is_loss and key == UNIT)]
     if split:
         return f"{', '.join(split)}: {metric} is of other rows, or in another unit"
     if not is_loss:

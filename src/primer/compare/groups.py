@@ -109,25 +109,20 @@ def without_repeats(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
 
 def groups_of(runs: Sequence[TrackedRun], by: Sequence[str], metric: str) -> list[Group]:
     """The runs by their values of the keys, the best mean first."""
-    rest = [key for key in differing(runs) if key not in by]
-    block_keys = sorted(seed_keys(runs)), rest
+
+    def values(run: TrackedRun, keys: Sequence[str]) -> tuple[str, ...]:
+        return tuple(value_of(run, key) for key in keys)
+
+    seeds, rest = sorted(seed_keys(runs)), [key for key in differing(runs) if key not in by]
     found: dict[tuple[str, ...], list[TrackedRun]] = {}
     for run in runs:
-        found.setdefault(tuple(value_of(run, key) for key in by), []).append(run)
-    groups = [
-        _group(dict(zip(by, values, strict=True)), metric, some, block_keys) for values, some in found.items()
-    ]
+        found.setdefault(values(run, by), []).append(run)
+    groups = []
+    for setting, some in found.items():
+        counts = Counter(run.status for run in some)
+        ordered = {status: counts[status] for status in dict.fromkeys((*OUTCOMES, *counts)) if counts[status]}
+        finished = (run for run in some if run.status == "FINISHED")
+        kept = tuple(run for run in finished if math.isfinite(run.metrics.get(metric, math.nan)))
+        blocks = tuple((values(run, seeds), values(run, rest)) for run in kept)
+        groups.append(Group(dict(zip(by, setting, strict=True)), metric, kept, ordered, blocks))
     return sorted(groups, key=lambda group: rank(metric, group.mean))
-
-
-def _group(
-    values: dict[str, str], metric: str, runs: list[TrackedRun], block_keys: tuple[list[str], list[str]]
-) -> Group:
-    counts = Counter(run.status for run in runs)
-    compared = [
-        run for run in runs if run.status == "FINISHED" and math.isfinite(run.metrics.get(metric, math.nan))
-    ]
-    seeds, rest = ([tuple(value_of(run, key) for key in keys) for run in compared] for keys in block_keys)
-    blocks = tuple(zip(seeds, rest, strict=True))
-    ordered = {status: counts[status] for status in dict.fromkeys((*OUTCOMES, *counts)) if counts[status]}
-    return Group(values, metric, tuple(compared), ordered, blocks)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from rich.table import Table
 from rich.text import Text
 
 from primer.compare.asked import jobs_called, runs_in_store
 from primer.compare.runs import TrackedRun, run_in
 from primer.compare.settings import differing, value_of
-from primer.console import result_console, without_spare
+from primer.console import fitting_table, result_console
 from primer.errors import UsageError
 from primer.finding import top_folders
 from primer.folder import is_running, is_sweep
-from primer.summary import relative
 from primer.tracking.tags import COUNTS, HOST
 
 if TYPE_CHECKING:
@@ -53,12 +52,10 @@ def listed(sweep: str | None, *, where: str | None, experiment: str | None, limi
         return list(reversed(jobs_called(sweep)))[:limit]
     found: list[TrackedRun] = []
     for folder in reversed(top_folders()):
+        with suppress(UsageError):  # not begun yet, or damaged, which `primer doctor` tells
+            found.append(run_in(folder))
         if len(found) == limit:
             break
-        try:
-            found.append(run_in(folder))
-        except UsageError:  # not begun yet, or damaged, which `primer doctor` tells
-            continue
     return sorted(found, key=lambda run: run.started_at, reverse=True)
 
 
@@ -76,31 +73,25 @@ def show_runs(found: Sequence[TrackedRun]) -> None:
     console = result_console()
     keys = differing([run for run in found if run.params])[:MAX_KEYS]
     names = {run.watched[0] for run in found if run.params}
-    columns = ["age", "name", "status", *keys, names.pop() if len(names) == 1 else "watched", "id, or folder"]
-    rows = [_row(run, keys, is_named=columns[-2] == "watched") for run in found]
-    places = without_spare(columns, rows, [*reversed(keys), "age", columns[-2]], console.width)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (columns[place] for place in places):
-        is_number = column in ("age", columns[-2])
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
-    for row in rows:
-        cells = [Text(cell) for cell in row]
-        cells[2].stylize(COLOURS.get(row[2], ""))
-        table.add_row(*(cells[place] for place in places))
-    console.print(table)
+    watched, where = names.pop() if len(names) == 1 else "watched", "id, or folder"
+    columns = ["age", "name", "status", *keys, watched, where]
+    rows = [_row(run, keys, is_named=watched == "watched") for run in found]
+    spare = [*reversed(keys), "age", watched]
+    console.print(fitting_table(columns, rows, ["name", "status", *keys, where], spare, console.width))
 
 
-def _row(run: TrackedRun, keys: Sequence[str], *, is_named: bool) -> list[str]:
+def _row(run: TrackedRun, keys: Sequence[str], *, is_named: bool) -> list[Text]:
     """A run's cells; with the name of what it watched where runs watched several."""
     name, value = run.watched
     shown = "" if value is None or math.isnan(value) else f"{value:.4g}"
+    status = status_of(run)
     return [
-        age(time.time() - run.started_at),
-        run.name,
-        status_of(run),
-        *(value_of(run, key) if run.params else "" for key in keys),
-        f"{name} {shown}" if is_named and shown else shown,
-        run.run_id or str(relative(run.folder) if run.folder else ""),
+        Text(age(time.time() - run.started_at)),
+        Text(run.name),
+        Text(status, style=COLOURS.get(status, "")),
+        *(Text(value_of(run, key) if run.params else "") for key in keys),
+        Text(f"{name} {shown}" if is_named and shown else shown),
+        Text(run.run_id or run.place),
     ]
 
 

@@ -16,7 +16,7 @@ from primer.config.wording import printable
 from primer.console import result_console
 from primer.errors import PrimerError
 from primer.folder import is_sweep, read_config
-from primer.summary import command_name, metrics_table, relative, terminal_curve
+from primer.summary import command_name, metrics_table, terminal_curve
 from primer.tracking.tags import COMMAND, ERROR, FUSED, NONFINITE, SWEEP, VERIFICATION, WARNING
 from primer.tracking.text import data_of, text_of
 
@@ -60,13 +60,12 @@ def _facts(run: TrackedRun) -> list[tuple[str, str]]:
     if run.folder:
         names = (path.name for path in run.folder.iterdir())
         files = sorted(name for name in names if not name.startswith(".") and not name.isdigit())
-        facts += [("folder", str(relative(run.folder))), ("files", " ".join(files))]
+        facts += [("folder", run.place), ("files", " ".join(files))]
     return facts + _commands(run)
 
 
 def _commands(run: TrackedRun) -> list[tuple[str, str]]:
-    name = shlex.quote(str(relative(run.folder)) if run.folder else run.run_id or run.name)
-    primer = command_name()
+    name, primer = shlex.quote(run.place), command_name()
     if run.folder and is_sweep(run.folder):
         words = {"go on": "resume", "compare": "compare", "jobs": "runs"}
         return [(what, f"{primer} {word} {name}") for what, word in words.items()]
@@ -86,7 +85,8 @@ def switched(run: TrackedRun) -> list[str]:
     """
     standard = _params([])
     options = [f"{group}={run.params[group]}" for group in SWITCHES if group in run.params]
-    options += _criterion(run)
+    if run.folder and not is_sweep(run.folder):  # among the params is what was found to fit the data
+        options.append(f"criterion={read_config(run.folder)['switches']['criterion']}")
     told = [
         word for word in options if standard.get(word.partition("=")[0]) not in (None, word.partition("=")[2])
     ]
@@ -96,21 +96,9 @@ def switched(run: TrackedRun) -> list[str]:
         for key, value in run.params.items()
         if key not in (*SWITCHES, "criterion")
         and defaults.get(key) != value
-        and not _follows(key, value, run)
+        and not (key.endswith(".seed") and value == run.params.get("seed"))  # which follows it by default
     ]
     return [*told, *keys]
-
-
-def _criterion(run: TrackedRun) -> list[str]:
-    """What was asked for, which only the folder knows: what was found to fit the data is among the params."""
-    if not run.folder or is_sweep(run.folder):
-        return []
-    return [f"criterion={read_config(run.folder)['switches']['criterion']}"]
-
-
-def _follows(key: str, value: str, run: TrackedRun) -> bool:
-    """Whether it is a seed that is the run's seed by default."""
-    return key.endswith(".seed") and value == run.params.get("seed")
 
 
 def _params(overrides: list[str]) -> dict[str, str]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from primer.compare.comparison import Comparison
-from primer.compare.curves import AXES, Band, bands, curve_of
+from primer.compare.curves import AXES, Band, bands, curve_of, is_log
 from primer.compare.groups import Group
-from primer.compare.scales import is_log, is_log_key
-from primer.compare.settings import label_of, number_of, numeric_keys
+from primer.compare.settings import label_of, numeric_keys
 from primer.direction import is_falling
-from primer.errors import RunError, UsageError
+from primer.errors import UsageError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,21 +27,8 @@ MAX_CELLS = 100  # of a heat map, in which numbers can be read
 # Okabe and Ito's colours, which colour-blind people tell apart: https://jfly.uni-koeln.de/color
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 PANEL = 5.2, 3.6  # inches
-
-
-def plot(
-    found: Comparison, path: Path | None, *, over: str = "steps", smooth: float = 0.0, scale: str = "auto"
-) -> Figure:
-    """Draw a comparison, into a file if one is named; raises RunError where it can't be written."""
-    if path:
-        check_name(path)
-    figure = figure_of(found, over=over, smooth=smooth, scale=scale)
-    try:
-        if path:
-            figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise RunError(f"{path}: can't be written: {error.strerror}") from None
-    return figure
+LOG_KEYS = ("lr", "batch_size", "weight_decay", "eps", "hidden_dim")  # chosen over decades, or by doubling
+WIDE = 8  # times, of any other number
 
 
 def check_name(path: Path) -> None:
@@ -83,11 +69,12 @@ def _multiples(found: Comparison, over: str, smooth: float, scale: str) -> Figur
     values = list(dict.fromkeys(group.values[first] for group in found.groups)) if rest else [""]
     values = values[:MAX_PANELS]
     figure, panels = _figure(len(values), has_one_scale=True)
-    labels = list(dict.fromkeys(_label(group, rest or found.by) for group in found.groups))
+    keys = rest or found.by
+    labels = list(dict.fromkeys(_label(group, keys) for group in found.groups))
     limits = []
     for axes, value in zip(panels, values, strict=True):
         groups = [group for group in found.groups if not rest or group.values[first] == value]
-        limits.append(_draw_curves(axes, found, groups, rest or found.by, labels, over, smooth, scale))
+        limits.append(_draw_curves(axes, found, groups, keys, labels, over, smooth, scale))
         if rest:
             axes.set_title(_plain(label_of({first: value})), fontsize=10)
     if rest and scale == "auto" and any(limits):
@@ -152,19 +139,17 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
     rest = [other for other in found.by if other != key]
     for index, label in enumerate(dict.fromkeys(_label(group, rest) for group in found.groups)):
         groups = [group for group in found.groups if _label(group, rest) == label and group.runs]
-        groups.sort(key=lambda group: number_of(group.values[key]) or 0.0)
-        numbers = [number_of(group.values[key]) or 0.0 for group in groups]
-        spread = [0.0 if np.isnan(group.sd) else group.sd for group in groups]
+        groups.sort(key=lambda group: float(group.values[key]))
         left.errorbar(
-            numbers,
+            [float(group.values[key]) for group in groups],
             [group.mean for group in groups],
-            yerr=spread,
+            yerr=[0.0 if np.isnan(group.sd) else group.sd for group in groups],
             marker="o",
             capsize=3,
             color=COLOURS[index % len(COLOURS)],
             label=label if rest else None,
         )
-    all_numbers = sorted({number_of(group.values[key]) or 0.0 for group in found.groups})
+    all_numbers = sorted({float(group.values[key]) for group in found.groups})
     if is_log_key(key, all_numbers):
         left.set_xscale("log")
     if _have_room(np.log10(all_numbers) if left.get_xscale() == "log" else np.array(all_numbers)):
@@ -182,6 +167,17 @@ def _line_and_curves(found: Comparison, key: str, over: str, smooth: float, scal
     return figure
 
 
+def is_log_key(key: str, numbers: Sequence[float]) -> bool:
+    """Whether a setting is drawn on a log scale.
+
+    >>> is_log_key("optimizer.lr", [0.1, 0.01]), is_log_key("data.fraction", [0.1, 0.2, 0.3])
+    (True, False)
+    """
+    if min(numbers) <= 0:
+        return False
+    return key.rpartition(".")[2] in LOG_KEYS or max(numbers) > WIDE * min(numbers)
+
+
 def _have_room(places: np.ndarray) -> bool:
     """Whether numbers at these places of an axis do not overlap."""
     return len(places) > 1 and float(np.diff(places).min()) >= ROOM * float(np.ptp(places))
@@ -191,12 +187,10 @@ def _heat_map(found: Comparison, x_key: str, y_key: str) -> Figure:
     """The mean of the metric over two numbers; of further settings the best."""
     figure, (axes,) = _figure(1)
     axes.grid(visible=False)
-    columns, rows = (
-        sorted({number_of(group.values[key]) or 0.0 for group in found.groups}) for key in (x_key, y_key)
-    )
+    columns, rows = (sorted({float(group.values[key]) for group in found.groups}) for key in (x_key, y_key))
     cells = np.full((len(rows), len(columns)), np.nan)
     for group in reversed(found.groups):  # the best one last
-        row, column = (number_of(group.values[key]) or 0.0 for key in (y_key, x_key))
+        row, column = (float(group.values[key]) for key in (y_key, x_key))
         cells[rows.index(row), columns.index(column)] = group.mean
     with_log = is_log([cells])
     image = axes.imshow(

@@ -8,30 +8,21 @@ import math
 import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
 from primer.compare.charts import charts
 from primer.compare.comparison import Comparison
-from primer.compare.groups import Group
 from primer.compare.plot import figure_of
 from primer.compare.runs import TrackedRun
 from primer.compare.settings import numeric_keys
-from primer.compare.telling import COLUMNS, number, row_of
-from primer.files import write_named
+from primer.compare.telling import COLUMNS, number, row_of, seconds
 from primer.folder import is_sweep, read_environment
-from primer.summary import relative
 from primer.tracking.journal import first_record
 from primer.tracking.tags import COMMAND
 
 MAX_ROWS = 200  # chosen: settings and verdicts, of which there may be thousands
-
-
-def write_report(found: Comparison, path: Path) -> None:
-    """Write the page, whole or not at all; raises RunError where it can't be written."""
-    write_named(path, page_of(found).encode())
 
 
 def page_of(found: Comparison) -> str:
@@ -50,7 +41,12 @@ def page_of(found: Comparison) -> str:
         num_hidden=max(0, len(found.groups) - MAX_ROWS),
         verdicts=found.verdicts[:MAX_ROWS],
         num_comparisons=round(0.05 / (1 - found.verdicts[0].level)) if found.verdicts else 0,
-        differing=[_differing(found, group) for group in found.groups[:MAX_ROWS] if group.runs],
+        # all values of what is averaged over
+        differing=[
+            [group.label, *(", ".join(group.values_of(key)) for key in found.differing)]
+            for group in found.groups[:MAX_ROWS]
+            if group.runs
+        ],
         shared=_shared(found),
         runs=[_run(found, run) for run in found.runs],
         environment=_environment(found.runs),
@@ -67,11 +63,6 @@ def _picture(found: Comparison) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _differing(found: Comparison, group: Group) -> list[str]:
-    """A setting's name and its values of what differs, all of them of what is averaged over."""
-    return [group.label, *(", ".join(group.values_of(key)) for key in found.differing)]
-
-
 def _shared(found: Comparison) -> list[tuple[str, str]]:
     """The params that all runs have the same value of."""
     first, *others = found.runs
@@ -83,13 +74,12 @@ def _shared(found: Comparison) -> list[tuple[str, str]]:
 
 
 def _run(found: Comparison, run: TrackedRun) -> dict[str, Any]:
-    value = run.metrics.get(found.metric, math.nan)
     return {
         "name": run.name,
         "status": run.status,
-        "value": number(value),
-        "seconds": "" if math.isnan(run.own_duration_s) else f"{run.own_duration_s:.1f}",
-        "id": _place(run),
+        "value": number(run.metrics.get(found.metric, math.nan)),
+        "seconds": seconds(run.own_duration_s),
+        "id": run.place,
     }
 
 
@@ -107,10 +97,5 @@ def _repeat(found: Comparison) -> list[str]:
     lines.append(f"{found.asked} --html report.html")
     best = found.groups[0].best
     if best:
-        lines.append(f"primer reproduce {shlex.quote(_place(best))}    # the best run: {best.name}")
+        lines.append(f"primer reproduce {shlex.quote(best.place)}    # the best run: {best.name}")
     return lines
-
-
-def _place(run: TrackedRun) -> str:
-    """What a run is called by in a command."""
-    return str(relative(run.folder)) if run.folder else str(run.run_id)

@@ -15,6 +15,7 @@ import numpy as np
 from primer.config.wording import printable
 from primer.direction import Watched, watched
 from primer.errors import UsageError
+from primer.summary import relative
 from primer.tracking.curves import histories_of, last_values
 from primer.tracking.facts import host
 from primer.tracking.journal import NAME as JOURNAL
@@ -42,14 +43,9 @@ class Curve:
     @classmethod
     def of(cls, steps: list[int], values: list[float], times_ms: list[int]) -> Curve:
         """In the order of the steps; of a step that was recorded twice the later value."""
-        order = np.argsort(np.array(steps), kind="stable")
-        sorted_steps = np.array(steps, dtype=np.int64)[order]
-        is_last = np.append(sorted_steps[1:] != sorted_steps[:-1], True) if len(steps) else np.zeros(0, bool)
-        return cls(
-            sorted_steps[is_last],
-            np.array(values, dtype=np.float64)[order][is_last],
-            np.array(times_ms, dtype=np.float64)[order][is_last] / 1000,
-        )
+        known, places = np.unique(np.array(steps, dtype=np.int64)[::-1], return_index=True)
+        last = len(steps) - 1 - places
+        return cls(known, np.array(values, np.float64)[last], np.array(times_ms, np.float64)[last] / 1000)
 
     def is_equal(self, other: Curve) -> bool:
         """Whether both have the same steps and, to the last bit, the same values."""
@@ -78,6 +74,11 @@ class TrackedRun:
     def curves(self) -> dict[str, Curve]:
         """Its metrics over steps; those of one point at its end are among `metrics`."""
         return self.read_curves()
+
+    @property
+    def place(self) -> str:
+        """What it is called by in a command."""
+        return str(relative(self.folder) if self.folder else self.run_id)
 
     @property
     def digest(self) -> str | None:
@@ -127,20 +128,19 @@ def run_in(folder: Path) -> TrackedRun:
     for record in records:
         tags |= tags_in(record)
         params |= {key: text_of(value) for key, value in params_in(record).items()}
-    if records[-1]["kind"] != "end" or not records[-1]["error"]:
+    end = records[-1] if records[-1]["kind"] == "end" else {"status": "RUNNING", "error": None}
+    if not end["error"]:
         tags.pop(ERROR, None)  # that of an attempt before
     if "job" in records[0]:
         tags[SWEEP] = id_of(folder.parent) or str(folder.parent)
-    ends = [record for record in records if record["kind"] == "end"]
-    status = "RUNNING" if records[-1]["kind"] != "end" else str(ends[-1]["status"])
     histories = histories_of(records).items()
     curves = {key: Curve.of(*points) for key, points in histories if not key.startswith(ENDS)}
     return TrackedRun(
         run_id=id_of(folder),
         name=printable(records[0]["name"]),
-        status=_outcome(status, tags),
+        status=_outcome(str(end["status"]), tags),
         started_at=records[0]["time"] / 1000,
-        duration_s=sum(end["duration_s"] for end in ends),
+        duration_s=sum(record["duration_s"] for record in records if record["kind"] == "end"),
         params=params,
         tags=tags,
         metrics=last_values(records),

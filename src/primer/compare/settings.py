@@ -21,9 +21,8 @@ def value_of(run: TrackedRun, key: str) -> str:
 def seed_keys(runs: Sequence[TrackedRun]) -> set[str]:
     """`seed`, and the keys that follow it in every run, such as `data.seed`."""
     keys = {key for run in runs for key in run.params if key.rpartition(".")[2] == "seed"}
-    return {key for key in keys if all(value_of(run, key) == value_of(run, "seed") for run in runs)} | {
-        "seed"
-    }
+    same = {key for key in keys if all(value_of(run, key) == value_of(run, "seed") for run in runs)}
+    return same | {"seed"}
 
 
 def differing(runs: Sequence[TrackedRun]) -> list[str]:
@@ -42,26 +41,25 @@ def _keys(runs: Iterable[TrackedRun]) -> list[str]:
     """All params, what is compared most first."""
     keys = dict.fromkeys(key for run in runs for key in run.params)
     place = {key: index for index, key in enumerate(GROUPS)}
-    return sorted(keys, key=lambda key: (place.get(key, len(GROUPS)),))
+    return sorted(keys, key=lambda key: place.get(key, len(GROUPS)))
 
 
 def _follows(key: str, keys: Sequence[str], runs: Sequence[TrackedRun]) -> bool:
     switch = key.partition(".")[0]
     if switch == key or switch not in keys:
         return False
-    return len({(value_of(run, switch), value_of(run, key)) for run in runs}) == len(
-        {value_of(run, switch) for run in runs}
-    )
+    pairs = {(value_of(run, switch), value_of(run, key)) for run in runs}
+    return len(pairs) == len({switched for switched, _ in pairs})
 
 
-def check_keys(keys: Sequence[str], runs: Sequence[TrackedRun], option: str) -> None:
-    """Raise UsageError for a key that no run has."""
+def check_keys(keys: Sequence[str], runs: Sequence[TrackedRun]) -> None:
+    """Raise UsageError for a key to group by that no run has."""
     known = _keys(runs)
     for key in keys:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; these differ: {', '.join(differing(runs))}"
-            raise UsageError(f"{option} {key}: no run has that key{hint}")
+            raise UsageError(f"--by {key}: no run has that key{hint}")
 
 
 def label_of(values: dict[str, str]) -> str:

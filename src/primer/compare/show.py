@@ -6,15 +6,13 @@ import math
 import sys
 from collections.abc import Sequence
 
-from rich.table import Table
 from rich.text import Text
 
 from primer.compare.comparison import Comparison
-from primer.compare.curves import Band, bands, curve_of
-from primer.compare.scales import is_log
+from primer.compare.curves import Band, bands, curve_of, is_log
 from primer.compare.telling import COLUMNS, row_of
 from primer.compare.verdict import DIFFERS, SAME
-from primer.console import result_console, without_spare
+from primer.console import fitting_table, result_console
 
 MAX_ROWS = 20  # settings and verdicts that are printed; the files have all
 MAX_CURVES = 6  # that can be told apart on a terminal
@@ -33,7 +31,10 @@ def show(found: Comparison, *, over: str = "steps", smooth: float = 0.0, scale: 
         lines = [line for line in lines if len(line.x)]
         if any(len(line.x) > 1 for line in lines):
             console.print(Text.from_ansi(terminal_curves(lines, curve_of(found.metric), over, scale)))
-    console.print(_table(found, console.width))
+    rows = [[Text(cell) for cell in row_of(group)] for group in found.groups[:MAX_ROWS]]
+    table = fitting_table(COLUMNS, rows, ("setting", "runs"), SPARE, console.width)
+    table.title, table.title_justify = found.metric, "left"
+    console.print(table)
     if len(found.groups) > MAX_ROWS:
         console.print(f"and {len(found.groups) - MAX_ROWS} more settings: --csv and --html have all")
     console.print(f"differs {', '.join(found.differing) or 'nothing but seeds'}", markup=False)
@@ -45,20 +46,7 @@ def show(found: Comparison, *, over: str = "steps", smooth: float = 0.0, scale: 
     console.print(f"verdict {found.sentence}", markup=False, style="bold")
 
 
-def _table(found: Comparison, width: int) -> Table:
-    """The settings, with the columns that there is room for."""
-    table = Table(box=None, pad_edge=False, header_style="bold", title=found.metric, title_justify="left")
-    rows = [row_of(group) for group in found.groups[:MAX_ROWS]]
-    places = without_spare(COLUMNS, rows, SPARE, width)
-    for column in (COLUMNS[place] for place in places):
-        is_text = column in ("setting", "runs")
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(row[place]) for place in places))
-    return table
-
-
-def terminal_curves(lines: Sequence[Band], metric: str, over: str, scale: str = "auto") -> str:
+def terminal_curves(lines: Sequence[Band], metric: str, over: str, scale: str) -> str:
     """Curves in braille dots, coloured, with a legend."""
     import plotille
 

@@ -83,12 +83,9 @@ def _level(verdicts: Sequence[Verdict], label: str) -> list[str]:
     unseen = [_other(one, label) for one in verdicts if one.kind == UNSEEN]
     few = sum(one.kind == TOO_FEW for one in verdicts)
     if unseen:
-        words.append(f"no difference seen to {', '.join(unseen[:MAX_NAMED])}{_others(unseen)}")
+        others = " and others" if len(unseen) > MAX_NAMED else ""
+        words.append(f"no difference seen to {', '.join(unseen[:MAX_NAMED])}{others}")
     return [*words, *([f"too few runs to tell of {few}"] if few else [])]
-
-
-def _others(labels: Sequence[str]) -> str:
-    return " and others" if len(labels) > MAX_NAMED else ""
 
 
 def _other(verdict: Verdict, label: str) -> str:
@@ -105,7 +102,7 @@ def row_of(group: Group) -> list[str]:
         number(group.sd),
         "" if math.isnan(low) else f"{low:.4g} to {high:.4g}",
         number(group.best.metrics[group.metric]) if group.best else "",
-        "" if math.isnan(group.duration_s) else f"{group.duration_s:.1f}",
+        seconds(group.duration_s),
         told(group.counts),
     ]
 
@@ -113,6 +110,11 @@ def row_of(group: Group) -> list[str]:
 def number(value: float) -> str:
     """With four digits; nothing where it is none."""
     return "" if math.isnan(value) else f"{value:.4g}"
+
+
+def seconds(value: float) -> str:
+    """With one decimal; nothing where it is none."""
+    return "" if math.isnan(value) else f"{value:.1f}"
 
 
 def told(counts: dict[str, int]) -> str:

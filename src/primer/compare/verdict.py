@@ -115,15 +115,12 @@ def judge(baseline: Group, other: Group, num_comparisons: int = 1) -> Verdict:
         baseline=baseline.label,
         other=other.label,
         metric=baseline.metric,
-        kind=found.kind,
-        effect=found.effect,
-        interval=found.interval,
         level=level,
         n=n,
         is_paired=is_paired,
-        num_needed=found.num_needed,
         better=better,
         num_alone=len(baseline.runs) + len(other.runs) - 2 * len(pairs) if is_paired else 0,
+        **found._asdict(),
     )
 
 
