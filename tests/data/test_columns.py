@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from primer.data.columns import feature, is_numbers
 from primer.data.sheet import Sheet
+from primer.data.table import table
 from primer.errors import DataError
 
 
@@ -113,3 +116,14 @@ def test_a_name_that_no_line_can_repeat_is_left_out_of_the_advice(name: str) -> 
     assert str(caught.value).endswith("leave the column out with data.drop")
     assert len(str(caught.value)) < 150
     assert str(caught.value).isprintable()
+
+
+def test_the_advice_to_leave_a_column_out_keeps_those_that_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,when,a,y\n" + "".join(f"n{n},2024-01-{n:02},{n},{n}\n" for n in range(1, 29))
+    )
+    with pytest.raises(DataError, match=r"holds dates .* leave the column out with data.drop=\[id,when\]$"):
+        table(
+            str(tmp_path / "t.csv"), "y", task="auto", drop=["id"], val_fraction=0.2, test_fraction=0.2,
+            stratify=False, standardize=True, seed=0,
+        )  # fmt: skip

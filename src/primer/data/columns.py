@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +46,10 @@ def feature(sheet: Sheet, name: str) -> pd.Series:
     ([1, 2], ['red', nan])
     """
     if sheet.frame[name].isna().all():
-        raise DataError(f"{sheet.file}: column {shown(name)} has no value in any row; {leave_out(name)}")
-    column = numbers_or_text(sheet, name, way_out=f", or {leave_out(name)}")
+        raise DataError(
+            f"{sheet.file}: column {shown(name)} has no value in any row; {leave_out(name, sheet.dropped)}"
+        )
+    column = numbers_or_text(sheet, name, way_out=f", or {leave_out(name, sheet.dropped)}")
     if not is_numbers(column):
         _check_categories(sheet, name, column)
     return column
@@ -131,17 +134,22 @@ def _check_categories(sheet: Sheet, name: str, text: pd.Series) -> None:
     if distinct > MAX_CATEGORIES or (distinct > FEW_CATEGORIES and distinct > NEARLY_ALL * count):
         raise DataError(
             f"{sheet.file}: column {shown(name)} has {distinct} distinct texts in {count} rows "
-            f"(first {shown(text.dropna().iloc[0])}): too many for categories; {leave_out(name)}"
+            f"(first {shown(text.dropna().iloc[0])}): too many for categories; "
+            f"{leave_out(name, sheet.dropped)}"
         )
 
 
-def leave_out(name: str) -> str:
-    """Return what to do with a column that can't be used, in words.
+def leave_out(name: str, dropped: Sequence[str] = ()) -> str:
+    """Return what to do with a column that can't be used, in words, beside those that are left out already.
 
     >>> leave_out("id")
     'leave the column out with data.drop=[id]'
+    >>> print(leave_out("b c", ["id"]))
+    leave the column out with 'data.drop=[id,"b c"]'
     """
-    is_word = name.isascii() and name.isidentifier()
-    override = f"data.drop=[{name}]" if is_word else f"'data.drop=[\"{name}\"]'"
-    is_told = name.isprintable() and len(name) <= MAX_NAME and not {*name} & {*"\"'\\"}
+    names = [*dropped, name]
+    words = [each if each.isascii() and each.isidentifier() else f'"{each}"' for each in names]
+    override = f"data.drop=[{','.join(words)}]"
+    is_told = override.isprintable() and len(override) <= MAX_NAME and not {*"".join(names)} & {*"\"'\\"}
+    override = f"'{override}'" if '"' in override else override  # as a shell takes it
     return f"leave the column out with {override if is_told else 'data.drop'}"

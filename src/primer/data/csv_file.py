@@ -44,7 +44,7 @@ def read_csv(file: str, content: bytes, *, target: str, drop: Sequence[str], del
         raise DataError(f"{file}: a line holds nothing but quoted blanks; delete it")
     if re.search(rb"[\s\"%b]0\d" % re.escape(delimiter.encode()), content):  # reading all twice is dear
         _keep_leading_zeros(frame, content, header, delimiter)
-    return Sheet(file, frame, lines)
+    return Sheet(file, frame, lines, drop)
 
 
 def _frame(

@@ -21,6 +21,7 @@ class Sheet:
     file: str  # the file's name, as messages begin with it
     frame: pd.DataFrame
     lines: Sequence[int] | None  # the 1-based line in the file of each row; None: the file has no lines
+    dropped: Sequence[str] = ()  # the columns that data.drop names already
 
     def at(self, row: int) -> str:
         """Return where a person finds 0-based `row`: "line 12" of a text file, "row 11" of a Parquet file."""
