@@ -12,9 +12,11 @@ import yaml
 
 from primer.config import build, compose, config_hash, flat, group_name, options, schema
 from primer.config.identity import VOLATILE
+from primer.config.multirun import Multirun
 from primer.config.options import conf_dir, meaning, option_file, schema_of, values_of
 from primer.config.sweep_schema import LAUNCHERS, SWEEPERS
 from primer.config.targets import locate
+from primer.errors import ConfigError
 
 # Names that are contracts (DESIGN.md).
 CONTRACT = {
@@ -254,3 +256,10 @@ def test_a_program_that_uses_hydra_itself_keeps_its_state(tmp_path: Path) -> Non
         compose(["seed=1"])
         assert GlobalHydra.instance().hydra is outer
         assert hydra.compose("own").a == 3
+
+
+@pytest.mark.parametrize("override", [None, 3, ["data=iris", "seed=1"]])
+def test_an_override_that_is_no_text_is_told(override: Any) -> None:
+    for ask in (compose, Multirun):
+        with pytest.raises(ConfigError, match=r"expected text, such as 'seed=1', and one argument for each"):
+            ask([override])

@@ -35,7 +35,7 @@ def read_overrides(
     """Which option is chosen for which group, and the overrides of keys; the last of two wins."""
     chosen, settings = {}, []
     for text in texts:
-        override = _parse(text)
+        override = _parse(spelled_out(text))
         if override.key_or_group in schema.GROUPS:
             chosen[override.key_or_group] = _option(override, config_dir)
         else:
@@ -44,18 +44,19 @@ def read_overrides(
 
 
 def spelled_out(text: str) -> str:
-    """An override whose key may be short for another.
+    """An override whose key may be short for another; raises ConfigError for what is no text.
 
     >>> spelled_out("devices=2"), spelled_out("seed=2")
     ('accelerator.devices=2', 'seed=2')
     """
+    if not isinstance(text, str):
+        raise ConfigError(f"{shown(text)}: expected text, such as 'seed=1', and one argument for each")
     key, equals, value = text.partition("=")
     return f"{SHORT.get(key, key)}{equals}{value}"
 
 
 @functools.cache  # the jobs of a sweep share most of them
 def _parse(text: str) -> Override:
-    text = spelled_out(text)
     override = None
     with suppress(HydraException, RecursionError):
         override = OverridesParser.create().parse_override(text)
