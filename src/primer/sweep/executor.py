@@ -13,7 +13,6 @@ from primer.sweep.tiles import Tile
 from primer.tracking.facts import num_cpus
 
 POLL_S = 0.1  # chosen: between two looks at signals and the table
-Run = Callable[[Tile, "Slot"], dict[int, RunResult]]
 
 
 @dataclass(frozen=True)
@@ -40,46 +39,44 @@ def slots_of(workers: int | None, places: list[str], num_jobs: int, *, num_proce
     return [Slot(number, num_threads, places[number] if places else None) for number in range(num_slots)]
 
 
-class Executor:
-    """Runs tiles in slots; `run` takes one and its slot, and says what its jobs came to that were begun."""
+def work(
+    tiles: Iterator[Tile],
+    slots: list[Slot],
+    run: Callable[[Tile, Slot], dict[int, RunResult]],
+    stop: Stopping,
+    refresh: Callable[[], None],
+    *,
+    stops_at_failure: bool,
+) -> dict[int, RunResult]:
+    """Run tiles in slots, in the order they come, and return what jobs came to that were begun, by number.
 
-    def __init__(self, slots: list[Slot], run: Run, stop: Stopping, *, stops_at_failure: bool) -> None:
-        self._slots, self._run, self._stop = slots, run, stop
-        self._stops_at_failure = stops_at_failure
-        self._has_failed = False
-        self._lock = threading.Lock()
-        self._error: BaseException | None = None
+    `tiles` is asked for the next one when a slot is free; `run` takes one and its slot, and says what its
+    jobs came to that were begun; `refresh` is called all along.
+    """
+    done, errors, has_failed, lock = dict[int, RunResult](), list[BaseException](), False, threading.Lock()
 
-    def work(self, tiles: Iterator[Tile], refresh: Callable[[], None]) -> dict[int, RunResult]:
-        """Run the tiles, in the order they come, and return what jobs came to that were begun, by number.
-
-        `tiles` is asked for the next one when a slot is free; `refresh` is called all along.
-        """
-        done: dict[int, RunResult] = {}
-        threads = [
-            threading.Thread(target=self._fill, args=(slot, tiles, done), name=f"slot {slot.number}")
-            for slot in self._slots
-        ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            refresh()
-            time.sleep(POLL_S)
-        refresh()
-        if self._error:
-            raise self._error
-        return done
-
-    def _fill(self, slot: Slot, tiles: Iterator[Tile], done: dict[int, RunResult]) -> None:
-        try:
-            while (tile := self._next(tiles)) is not None:
-                results = self._run(tile, slot)
-                done |= results
-                self._has_failed |= any(result.status != "FINISHED" for result in results.values())
-        except BaseException as error:  # raised again where the sweep was begun
-            self._error = self._error or error
-
-    def _next(self, tiles: Iterator[Tile]) -> Tile | None:
-        with self._lock:
-            is_over = self._error or self._stop.received or (self._has_failed and self._stops_at_failure)
+    def next_tile() -> Tile | None:
+        with lock:
+            is_over = errors or stop.received or (has_failed and stops_at_failure)
             return None if is_over else next(tiles, None)
+
+    def fill(slot: Slot) -> None:
+        nonlocal has_failed
+        try:
+            while (tile := next_tile()) is not None:
+                results = run(tile, slot)
+                done.update(results)
+                has_failed |= any(result.status != "FINISHED" for result in results.values())
+        except BaseException as error:  # raised again where the sweep was begun
+            errors.append(error)
+
+    threads = [threading.Thread(target=fill, args=(slot,), name=f"slot {slot.number}") for slot in slots]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        refresh()
+        time.sleep(POLL_S)
+    refresh()
+    if errors:
+        raise errors[0]
+    return done

@@ -36,13 +36,17 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
     sweep.wait_for_jobs(is_hurried=stop.received is not None)
     found = results_of(jobs, results)
     statuses = [result.status if result else ledger.WAITING for result in found]
-    counts = ledger.told(ledger.counts_of(statuses))
+    counts = ledger.told(statuses)
     ending = _ending(statuses, counts, stop.received)
     name = (first_record(folder) or {})["name"]
-    view = _leave_view(sweep, name, jobs, found)
+    experiment_id, view = _leave_view(sweep, name, jobs, found)
     verdict = report.wait() if report else None
     try:
-        _write_summary(folder, jobs, found, counts, view[0] if view else None, verdict or "")
+        _write_table(folder, jobs, found)
+        note = _note(folder, jobs, found, [counts, verdict], experiment_id)
+        (folder / "sweep.md").write_text(note)  # which is the note on the sweep's page in MLflow, too
+        with Journal(folder) as journal:
+            journal.write("tags", tags={COUNTS: counts, NOTE: note[:MAX_NOTE]})
     except (OSError, JournalError) as error:  # no room: the sweep has its end all the same
         print(f"primer: no whole summary was written: {error}", file=sys.stderr)
     end = write_end(folder, ending, duration_s)
@@ -56,16 +60,16 @@ def finish(sweep: Sweep, results: dict[int, RunResult], duration_s: float) -> Sw
         duration_s=duration_s,
         jobs=tuple(found),
         is_shipped=is_shipped,
-        view=view[1] if view else None,
+        view=view,
         verdict=verdict,
     )
 
 
 def _leave_view(
     sweep: Sweep, name: str, jobs: Sequence[Job], found: Sequence[RunResult | None]
-) -> tuple[str, str] | None:
+) -> tuple[str, str] | tuple[None, None]:
     if not jobs:
-        return None
+        return None, None
     asked = ledger.definition_in(sweep.folder)
     params = asked[0].keys if asked else []
     seen = list(dict.fromkeys(key for result in found if result for key in result.metrics))
@@ -83,63 +87,49 @@ def _ending(statuses: list[str], counts: str, signal: int | None) -> Ending:
 
 
 def results_of(jobs: Sequence[Job], results: dict[int, RunResult]) -> list[RunResult | None]:
-    """What each job came to; None for one that has no end."""
+    """What each job came to, in this attempt of the sweep or one before; None for one that has no end."""
     return [_result(job, results.get(job.number)) for job in jobs]
 
 
 def _result(job: Job, result: RunResult | None) -> RunResult | None:
-    """What a job came to: in this attempt of the sweep, or in one before."""
-    if result is None:
-        state = ledger.state_of(job)
-        if state["status"] in (ledger.WAITING, ledger.RUNNING):
-            return None
-        return result_in(job, state)
-    return dataclasses.replace(result, run_id=id_of(job.folder))  # by now it has one
+    if result:
+        return dataclasses.replace(result, run_id=id_of(job.folder))  # by now it has one
+    state = ledger.state_of(job)
+    return None if state["status"] in (ledger.WAITING, ledger.RUNNING) else result_in(job, state)
 
 
-def _write_summary(
-    folder: Path,
-    jobs: list[Job],
-    found: list[RunResult | None],
-    counts: str,
-    experiment_id: str | None,
-    verdict: str,
-) -> None:
-    """`sweep.csv`, one row a job, and `sweep.md`, which is the note on the sweep's page in MLflow, too."""
+def _write_table(folder: Path, jobs: list[Job], found: list[RunResult | None]) -> None:
+    """`sweep.csv`, one row a job."""
     rows = [_row(job, result) for job, result in zip(jobs, found, strict=True)]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
     with (folder / "sweep.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
         writer.writeheader()
         writer.writerows(rows)
-    note = _note(folder, jobs, found, counts, experiment_id, verdict)
-    (folder / "sweep.md").write_text(note)
-    with Journal(folder) as journal:
-        journal.write("tags", tags={COUNTS: counts, NOTE: note[:MAX_NOTE]})
 
 
 def _row(job: Job, result: RunResult | None) -> dict[str, Any]:
     row: dict[str, Any] = {"job": job.number, "name": job.config["name"], "status": ledger.WAITING}
     if result:
-        row |= {
-            "status": result.status,
-            "is_pruned": result.is_pruned,
-            "duration_s": round(result.duration_s, 3),
-        }
-        row |= {"error": result.error, "run_id": result.run_id, **result.metrics}
+        row |= {"status": result.status, "is_pruned": result.is_pruned}
+        row |= {"duration_s": round(result.duration_s, 3), "error": result.error, "run_id": result.run_id}
+        row |= result.metrics
     return row
 
 
 def _note(
-    folder: Path, jobs: list[Job], found: list[RunResult | None], counts: str, place: str | None, verdict: str
+    folder: Path,
+    jobs: list[Job],
+    found: list[RunResult | None],
+    parts: list[str | None],
+    place: str | None,
 ) -> str:
-    """The page; `place` is the id of the experiment in MLflow, where it links to."""
+    """The page, which `parts` begin; `place` is the id of the experiment in MLflow, where it links to."""
     if not jobs:
         return "no job was begun\n"
     metric = metric_of(found, jobs[0].config["monitor"])
     ranks = [rank(metric, objective(result)[1] if result else None) for result in found]
     command = (first_record(folder) or {}).get("tags", {}).get(COMMAND)
-    parts = [counts, verdict, f"`{command}`" if command else ""]
+    parts = [*parts, f"`{command}`" if command else None]
     best = best_of(found, metric)
     if best:
         address = f"#/experiments/{place}/runs/{best[0].run_id}"
@@ -148,9 +138,9 @@ def _note(
     lines = [f"{part}\n" for part in parts if part]
     lines += [f"| job | name | status | {metric} | error |", "|---|---|---|---|---|"]
     for index in sorted(range(len(jobs)), key=ranks.__getitem__):
-        result, shown = found[index], cell_of(found[index], metric)
+        job, result = jobs[index], found[index]
         status, error = (result.outcome, result.error or "") if result else (ledger.WAITING, "")
         lines.append(
-            f"| {jobs[index].number} | {jobs[index].config['name']} | {status} | {shown} | {error} |"
+            f"| {job.number} | {job.config['name']} | {status} | {cell_of(result, metric)} | {error} |"
         )
     return "\n".join(lines) + "\n"

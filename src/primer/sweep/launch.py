@@ -18,6 +18,7 @@ from primer.finding import sweep_folders
 from primer.folder import create_folder, discard, held, is_running
 from primer.result import RunResult
 from primer.stopping import StopSignal
+from primer.summary import relative
 from primer.sweep import ledger
 from primer.sweep.backend import Backend, Need
 from primer.sweep.cluster import ClusterBackend
@@ -30,7 +31,7 @@ from primer.sweep.on_ray import RayCluster
 from primer.sweep.on_slurm import SlurmCluster
 from primer.sweep.plan import Job, check_same, definition_of, plan
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Hooks, Sweep, objective
+from primer.sweep.sweep import Sweep, objective
 from primer.sweep.tiles import Tile, tiles_of, told
 from primer.sync import tidy_up
 from primer.tracking.facts import host
@@ -129,7 +130,7 @@ class Launch:
         self._begun_at = time.monotonic()
         self._backend = _backend(asked.launcher, asked.settings, folder)
         self._closing = ExitStack()
-        self._sweep = Sweep(folder, self._backend, asked.settings, stop, asked.environment)
+        self._sweep = Sweep(folder, self._backend, asked, stop)
         self._results: dict[int, RunResult] = {}
         self._again: list[Job] = []
         self._ended: dict[int, RunResult] = {}  # what an earlier controller saw the end of
@@ -171,7 +172,7 @@ class Launch:
         tiles = self.tiles(jobs, need)
         for line in told(tiles, self._asked.keys) if any(len(tile.jobs) > 1 for tile in tiles) else ():
             print(f"plan    {line}", flush=True)
-        return self._sweep.run(tiles, len(jobs), len(tiles), hooks_of(self._asked), need)
+        return self._sweep.run(tiles, len(jobs), len(tiles), need)
 
     def tiles(self, jobs: list[Job], need: Need) -> list[Tile]:
         """Jobs as they are trained: together where that can be, on this machine."""
@@ -225,17 +226,10 @@ class Launch:
         searching = Searching(self._asked, self._folder, words, self._again)
         if first_record(self._folder) is None:
             self._begin(searching.config, searching.digest)
-        hooks = hooks_of(self._asked)
-
-        def end(job: Job, begun: Any, result: RunResult) -> None:
-            searching.end(job, result)
-            hooks.end(job, begun, result)
-
         try:
-            both = Hooks(hooks.begin, end, searching.hear)
-            jobs, need = searching.jobs(), Need.of([searching.config])
-            num_left, tiles = searching.num_left, (Tile((job,)) for job in jobs)
-            self._results |= self._sweep.run(tiles, num_left, num_left, both, need)
+            need, num_left = Need.of([searching.config]), searching.num_left
+            tiles = (Tile((job,)) for job in searching.jobs())
+            self._results |= self._sweep.run(tiles, num_left, num_left, need, searching)
         finally:
             searching.close()
 
@@ -263,30 +257,13 @@ def _tell_unfinished(folder: Path, digest: str) -> None:
     found = ledger.definition_in(folder)
     if found is None or found[1] != digest or is_running(folder, host()):
         return
-    counts = ledger.counts_of(ledger.state_of(job)["status"] for job in ledger.jobs_in(folder))
-    if set(counts) - {"FINISHED", "FAILED"}:
-        place = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    statuses = [ledger.state_of(job)["status"] for job in ledger.jobs_in(folder)]
+    if set(statuses) - {"FINISHED", "FAILED"}:
         print(
-            f"primer: a sweep of the same jobs is unfinished ({ledger.told(counts)}); this is a new one, and "
-            f"primer resume {place} goes on with the other",
+            f"primer: a sweep of the same jobs is unfinished ({ledger.told(statuses)}); this is a new one, "
+            f"and primer resume {relative(folder)} goes on with the other",
             file=sys.stderr,
         )
-
-
-def hooks_of(asked: Multirun) -> Hooks:
-    """What Hydra is told of each job."""
-
-    def begin(job: Job) -> Any:
-        try:
-            return asked.begin_job(job.number, job.config, job.folder)
-        except OSError as error:
-            raise RunError(f"{job.folder}: can't be begun: {error.strerror}") from error
-
-    def end(job: Job, begun: Any, result: RunResult) -> None:
-        error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
-        asked.end_job(begun, objective(result)[1], error)
-
-    return Hooks(begin, end)
 
 
 def value_of(result: RunResult) -> float:

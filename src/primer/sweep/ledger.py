@@ -81,29 +81,20 @@ def state_of(job: Job) -> Record:
         last = last_record(job.folder)
     except OSError:
         last = None
-    if last is None:
-        return {"status": WAITING, "error": None, "duration_s": 0.0}
-    return last if last["kind"] == "end" else {"status": RUNNING, "error": None, "duration_s": 0.0}
+    if last and last["kind"] == "end":
+        return last
+    return {"status": RUNNING if last else WAITING, "error": None, "duration_s": 0.0}
 
 
-def counts_of(statuses: Iterable[str]) -> dict[str, int]:
-    """How many jobs stand where, in the order of a table.
+def told(statuses: Iterable[str]) -> str:
+    """How many jobs stand where, in words, in the order of a table.
 
-    >>> counts_of(["FINISHED", "waiting", "FINISHED"])
-    {'FINISHED': 2, 'waiting': 1}
+    >>> told(["FINISHED", "waiting", "FINISHED"])
+    '2 FINISHED, 1 waiting'
     """
     found = list(statuses)
     order = ("FINISHED", "FAILED", "KILLED", RUNNING, WAITING)
-    return {status: found.count(status) for status in order if status in found}
-
-
-def told(counts: dict[str, int]) -> str:
-    """The counts in words.
-
-    >>> told({"FINISHED": 2, "waiting": 1})
-    '2 FINISHED, 1 waiting'
-    """
-    return ", ".join(f"{number} {status}" for status, number in counts.items())
+    return ", ".join(f"{found.count(status)} {status}" for status in order if status in found)
 
 
 def origin_of(folder: Path, number: int) -> dict[str, Any]:

@@ -41,14 +41,13 @@ def resume(
     'FINISHED'
     """
     folder = find_folder(run)
-    is_many = is_sweep(folder)
-    if failed and not is_many:
-        raise UsageError(f"--failed is for a sweep, but {run} is one run")
-    if is_many and (fork or debug):
+    if not is_sweep(folder):
+        if failed:
+            raise UsageError(f"--failed is for a sweep, but {run} is one run")
+        return resume_run(run, *overrides, fork=fork, debug=debug)
+    if fork or debug:
         raise UsageError(f"{'--fork' if fork else '--debug'} is for one run, but {run} is a sweep")
-    if is_many:
-        return resume_sweep(folder, *overrides, failed=failed)
-    return resume_run(run, *overrides, fork=fork, debug=debug)
+    return resume_sweep(folder, *overrides, failed=failed)
 
 
 def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepResult:
@@ -73,7 +72,8 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         stop.defer()
         jobs = ledger.jobs_in(folder)
         states = [ledger.state_of(job) for job in jobs]
-        left = [job for job, state in zip(jobs, states, strict=True) if _is_left(state, failed=failed)]
+        done = ("FINISHED",) if failed else ("FINISHED", "FAILED")
+        left = [job for job, state in zip(jobs, states, strict=True) if state["status"] not in done]
         if secrets:
             left = [replace(job, config=with_secrets(job.config, secrets)) for job in left]
         asked = Multirun([*kept, *overrides], config_dir=definition.config_dir)
@@ -97,17 +97,10 @@ def resume_sweep(folder: Path, *overrides: str, failed: bool = False) -> SweepRe
         return Launch(asked, folder, stop).go_on(left, ended, is_open=is_open)
 
 
-def _is_left(state: Record, *, failed: bool) -> bool:
-    done = ("FINISHED",) if failed else ("FINISHED", "FAILED")
-    return state["status"] not in done
-
-
 def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) -> SweepResult:
     statuses = [state["status"] for state in states]
     hint = "; --failed goes on with those that failed" if "FAILED" in statuses else ""
-    counts = ledger.told(ledger.counts_of(statuses))
-    print(f"primer: {folder}: {counts}, nothing was trained{hint}", file=sys.stderr)
-    results: list[RunResult | None] = results_of(jobs, {})
+    print(f"primer: {folder}: {ledger.told(statuses)}, nothing was trained{hint}", file=sys.stderr)
     has_failed = "FAILED" in statuses
     return SweepResult(
         name=(first_record(folder) or {})["name"],
@@ -116,7 +109,7 @@ def _nothing_to_do(folder: Path, states: Sequence[Record], jobs: Sequence[Job]) 
         run_id=id_of(folder),
         folder=folder,
         duration_s=0.0,
-        jobs=tuple(results),
+        jobs=tuple(results_of(jobs, {})),
     )
 
 

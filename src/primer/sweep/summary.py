@@ -18,7 +18,6 @@ from primer.sweep.result import SweepResult
 from primer.sweep.sweep import best_of, cell_of, metric_of
 from primer.tracking.journal import read
 
-WIDTHS = {"status": len("FINISHED")}
 MAX_WARNINGS = 3  # told; the others are in the jobs
 COLOURS = {"FINISHED": "green", "FAILED": "red"}
 
@@ -30,50 +29,40 @@ def show_sweep(result: SweepResult) -> None:
     metric = metric_of(result.jobs, jobs[0].config["monitor"]) if jobs else ""
     if jobs:
         console.print(_table(jobs, result.jobs, metric))
-    for line in _failures(jobs, result.jobs):
-        console.print(line, markup=False)
-    for line in _warnings(result.jobs):
+    for line in (*_failures(jobs, result.jobs), *_warnings(result.jobs)):
         console.print(line, markup=False)
     statuses = [job.status if job else ledger.WAITING for job in result.jobs]
     console.print(result.status, style=f"bold {COLOURS.get(result.status, 'yellow')}", end="")
-    counts = ledger.told(ledger.counts_of(statuses))
-    console.print(f" in {result.duration_s:.1f} s: {result.name} ({counts})", markup=False)
-    if result.verdict:
-        console.print(f"verdict {result.verdict}", markup=False)
+    console.print(f" in {result.duration_s:.1f} s: {result.name} ({ledger.told(statuses)})", markup=False)
     best = best_of(result.jobs, metric) if len(jobs) > 1 else None
-    if best:
-        console.print(f"best    {best[0].name}: {metric} {best[1]:.5g}", markup=False)
-    where = relative(result.folder)
+    where, primer = relative(result.folder), command_name()
     is_open = any(status not in ("FINISHED", "FAILED") for status in statuses)
     failed = "" if is_open or "FAILED" not in statuses else " --failed"
-    if result.exit_code:
-        console.print(f"go on   {command_name()} resume {where}{failed}", markup=False)
-    if not result.is_shipped:
-        console.print(f"not all of it is in MLflow yet: {command_name()} sync sends it", markup=False)
-    if result.run_id:
-        console.print(f"run     {result.run_id}")
-    console.print(f"folder  {where}", markup=False)
     first = next((job for job in result.jobs if job), None)
-    if (result.folder / REPORT).exists():
-        console.print(f"report  {where / REPORT}", markup=False)
-    if len(jobs) > 1:
-        console.print(f"compare {command_name()} compare {result.run_id or where}", markup=False)
-    if result.run_id and first:
-        console.print(f"look    {where_to_look(first)}", markup=False)
-    if result.view:
-        console.print(f"        {result.view}", markup=False)
+    lines = [
+        f"verdict {result.verdict}" if result.verdict else "",
+        f"best    {best[0].name}: {metric} {best[1]:.5g}" if best else "",
+        f"go on   {primer} resume {where}{failed}" if result.exit_code else "",
+        f"not all of it is in MLflow yet: {primer} sync sends it" if not result.is_shipped else "",
+        f"run     {result.run_id}" if result.run_id else "",
+        f"folder  {where}",
+        f"report  {where / REPORT}" if (result.folder / REPORT).exists() else "",
+        f"compare {primer} compare {result.run_id or where}" if len(jobs) > 1 else "",
+        f"look    {where_to_look(first)}" if result.run_id and first else "",
+        f"        {result.view}" if result.view else "",
+    ]
+    for line in filter(None, lines):
+        console.print(line, markup=False)
 
 
 def _table(jobs: list[Job], results: tuple[RunResult | None, ...], metric: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("job", "name", "status", "seconds", metric):
-        is_number, width = column in ("job", "seconds", metric), WIDTHS.get(column, len(column))
-        gives_way = column == "name"
         table.add_column(
             column,
-            justify="right" if is_number else "left",
+            justify="left" if column in ("name", "status") else "right",
             no_wrap=True,
-            min_width=None if gives_way else width,
+            min_width={"name": None, "status": len("FINISHED")}.get(column, len(column)),  # names give way
         )
     for job, result in zip(jobs, results, strict=True):
         name = Text(job.config["name"])

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primer.direction import Watched, rank, watched
-from primer.errors import CantFuse
+from primer.errors import CantFuse, RunError
 from primer.redact import redacted_text
 from primer.result import RunResult
 from primer.stopping import StopSignal
 from primer.sweep.backend import Attempt, Backend, Need
-from primer.sweep.executor import Executor, Slot
+from primer.sweep.executor import Slot, work
 from primer.sweep.plan import Job
 from primer.sweep.stop import JobStop
 from primer.sweep.tiles import Tile
@@ -27,66 +27,61 @@ from primer.tracking.trouble import reason_of
 from primer.tracking.uri import uri_of
 
 if TYPE_CHECKING:
+    from primer.config.multirun import Multirun
+    from primer.sweep.searching import Searching
     from primer.sweep.table import SweepTable
 
 LOCAL_UI = "http://127.0.0.1:5000"  # where `primer ui` serves
 
 
-@dataclass
-class Hooks:
-    """Who hears of jobs, in their slots: `begin` when one begins, `hear` what is new in its journal, and
-    `end` what it came to, with what `begin` gave."""
-
-    begin: Callable[[Job], Any]
-    end: Callable[[Job, Any, RunResult], None]
-    hear: Callable[[Job, list[Record], JobStop], None] = lambda *_: None
-
-
 class _Told:
-    """The table and the hooks, as they hear of jobs: of each its beginning once, and its end."""
+    """The table, Hydra and the search, as they hear of jobs: of each its beginning once, and its end."""
 
-    def __init__(self, table: SweepTable, hooks: Hooks) -> None:
-        self._table, self._hooks = table, hooks
+    def __init__(self, table: SweepTable, asked: Multirun, searching: Searching | None) -> None:
+        self.table, self._asked, self._searching = table, asked, searching
         self._begun: dict[int, Any] = {}
-
-    def say(self, line: str) -> None:
-        self._table.say(line)
 
     def begin(self, job: Job) -> None:
         if job.number not in self._begun:  # a retry is the same job
-            self._table.begin(job)
-            self._begun[job.number] = self._hooks.begin(job)
+            self.table.begin(job)
+            try:
+                self._begun[job.number] = self._asked.begin_job(job.number, job.config, job.folder)
+            except OSError as error:
+                raise RunError(f"{job.folder}: can't be begun: {error.strerror}") from error
 
     def hear(self, job: Job, records: Iterable[Record], stop: JobStop) -> None:
         new = list(records)
-        self._table.hear(job.number, new)
-        self._hooks.hear(job, new, stop)
+        self.table.hear(job.number, new)
+        if self._searching:
+            self._searching.hear(job, new, stop)
 
     def end(self, job: Job, result: RunResult) -> None:
-        self._table.end(job, result, objective(result))
-        if job.number in self._begun:
-            self._hooks.end(job, self._begun[job.number], result)
+        self.table.end(job, result, objective(result))
+        if job.number not in self._begun:
+            return
+        if self._searching:
+            self._searching.end(job, result)
+        error = None if result.status == "FINISHED" else RunError(f"{result.status}: {result.error}")
+        self._asked.end_job(self._begun[job.number], objective(result)[1], error)
 
 
 class Sweep:
-    """One sweep at work in its folder, which is held; `settings` are the keys of `hydra.launcher`."""
+    """One sweep at work in its folder, which is held."""
 
-    def __init__(
-        self,
-        folder: Path,
-        backend: Backend,
-        settings: dict[str, Any],
-        stop: StopSignal,
-        environment: dict[str, str],
-    ) -> None:
-        self.folder, self.backend, self.settings, self.stop = folder, backend, settings, stop
-        self.environment = environment
+    def __init__(self, folder: Path, backend: Backend, asked: Multirun, stop: StopSignal) -> None:
+        self.folder, self.backend, self.stop = folder, backend, stop
+        self._asked, self._settings = asked, asked.settings
         self._couriers: dict[str, Courier] = {}
         self._shipment: Shipment | None = None
         self._lock = threading.Lock()
 
     def run(
-        self, tiles: Iterable[Tile], num_jobs: int, num_tiles: int, hooks: Hooks, need: Need
+        self,
+        tiles: Iterable[Tile],
+        num_jobs: int,
+        num_tiles: int,
+        need: Need,
+        searching: Searching | None = None,
     ) -> dict[int, RunResult]:
         """Run jobs and return what those came to that were begun, by number.
 
@@ -95,58 +90,48 @@ class Sweep:
         from primer.sweep.table import SweepTable  # here, since rich is for what is drawn
 
         slots = self.backend.slots(num_tiles, need)
+        is_strict = self._settings["on_failure"] == "stop"
         with SweepTable(num_jobs, len(slots)) as table:
-            told = _Told(table, hooks)
+            run = partial(self._run, told=_Told(table, self._asked, searching))
+            return work(iter(tiles), slots, run, self.stop, table.refresh, stops_at_failure=is_strict)
 
-            def run(tile: Tile, slot: Slot) -> dict[int, RunResult]:
-                return self._run_tile(tile, slot, told) if len(tile.jobs) > 1 else self._run(tile, slot, told)
-
-            is_strict = self.settings["on_failure"] == "stop"
-            executor = Executor(slots, run, self.stop, stops_at_failure=is_strict)
-            return executor.work(iter(tiles), table.refresh)
-
-    def _run_tile(self, tile: Tile, slot: Slot, told: _Told) -> dict[int, RunResult]:
+    def _run(self, tile: Tile, slot: Slot, told: _Told) -> dict[int, RunResult]:
         """Run jobs as one; where that can't be, or a failed one is to be tried again, alone."""
+        if len(tile.jobs) == 1:
+            return self._run_alone(tile.jobs[0], slot, told)
         names = f"{tile.jobs[0].config['name']} and {len(tile.jobs) - 1} more"
         try:
             found = self.backend.run_tile(self._attempt(tile.jobs, slot, told))
         except CantFuse as reason:
-            told.say(f"plan    alone: {names}: {reason}")
+            told.table.say(f"plan    alone: {names}: {reason}")
             found = {}
         else:
             if num_left := len(tile.jobs) - len(found):
-                told.say(f"plan    alone: {num_left} runs: the process of {names} failed")
+                told.table.say(f"plan    alone: {num_left} runs: the process of {names} failed")
         for job in tile.jobs:
             result = found.get(job.number)
-            is_over = result is not None and (result.status == "FINISHED" or not self.settings["retries"])
+            is_over = result is not None and (result.status == "FINISHED" or not self._settings["retries"])
             if result is not None and (is_over or self.stop.received):
                 told.end(job, result)
             elif not self.stop.received:
-                found |= self._run(Tile((job,)), slot, told, num_tries=int(result is not None))
+                found |= self._run_alone(job, slot, told, num_tries=int(result is not None))
         return found
 
-    def _run(self, tile: Tile, slot: Slot, told: _Told, *, num_tries: int = 0) -> dict[int, RunResult]:
-        (job,) = tile.jobs
-        retries_left = self.settings["retries"] - num_tries
-        while (result := self.backend.run(self._attempt(tile.jobs, slot, told))) is not None:
+    def _run_alone(self, job: Job, slot: Slot, told: _Told, num_tries: int = 0) -> dict[int, RunResult]:
+        retries_left = self._settings["retries"] - num_tries
+        while (result := self.backend.run(self._attempt((job,), slot, told))) is not None:
             if result.status == "FINISHED" or self.stop.received or retries_left <= 0:
-                break
+                told.end(job, result)
+                return {job.number: result}
             retries_left -= 1
-        if result is None:
-            return {}
-        told.end(job, result)
-        return {job.number: result}
+        return {}
 
     def _attempt(self, jobs: tuple[Job, ...], slot: Slot, told: _Told) -> Attempt:
         """Jobs that train together have the time of as many jobs one after the other."""
-        minutes = self.settings["timeout_minutes"]
+        minutes = self._settings["timeout_minutes"]
         stop = JobStop(self.stop, None if minutes is None else minutes * len(jobs))
-        courier = self.courier(jobs[0].config)
-
-        def hear(job: Job, records: Iterable[Record]) -> None:
-            told.hear(job, records, stop)
-
-        return Attempt(self.folder, jobs, slot, stop, self.environment, courier, told.begin, hear)
+        courier, hear = self.courier(jobs[0].config), partial(told.hear, stop=stop)
+        return Attempt(self.folder, jobs, slot, stop, self._asked.environment, courier, told.begin, hear)
 
     def courier(self, config: dict[str, Any]) -> Courier | None:
         """The courier to a job's store, which ships the sweep's own run first."""
@@ -173,12 +158,13 @@ class Sweep:
         """Whether it has a run of its own in MLflow."""
         return self._shipment is not None
 
-    def leave_view(self, name: str, params: list[str], metrics: list[str]) -> tuple[str, str] | None:
+    def leave_view(
+        self, name: str, params: list[str], metrics: list[str]
+    ) -> tuple[str, str] | tuple[None, None]:
         """Leave a saved view of the jobs in MLflow; its experiment and its address, if it could be left."""
-        run_id = self._shipment.run_id if self._shipment else None
-        if self._shipment is None or run_id is None:
-            return None
-        experiment_id = self._shipment.experiment_id
+        if self._shipment is None or self._shipment.run_id is None:
+            return None, None
+        run_id, experiment_id = self._shipment.run_id, self._shipment.experiment_id
         uri = next(iter(self._couriers))
         try:
             from primer.tracking.view import save_view, view_link
@@ -187,7 +173,7 @@ class Sweep:
             key = save_view(client, experiment_id, name=name, sweep=run_id, params=params, metrics=metrics)
         except Exception as error:  # MLflow's own format, and a convenience: no sweep fails of it
             print(f"primer: no view was left in MLflow: {reason_of(error)}", file=sys.stderr)
-            return None
+            return None, None
         base = redacted_text(uri) if uri.startswith("http") else LOCAL_UI
         return experiment_id, view_link(base, experiment_id, key)
 

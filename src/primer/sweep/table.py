@@ -17,7 +17,7 @@ from rich.text import Text
 
 from primer.direction import Watched
 from primer.result import RunResult
-from primer.sweep.ledger import counts_of, told
+from primer.sweep.ledger import told
 from primer.sweep.plan import Job
 from primer.tracking.journal import Record
 
@@ -109,11 +109,9 @@ class SweepTable:
             self._live.update(Group(table, self._footer()), refresh=True)
 
     def _footer(self) -> Text:
-        counts = counts_of(status for status, _ in self._ended)
-        num_left = self._num_jobs - len(self._ended)
-        text = (
-            f"{told(counts) or 'none ended'}, {len(self._rows)} running, {num_left - len(self._rows)} waiting"
-        )
+        ended = told(status for status, _ in self._ended) or "none ended"
+        num_left, num_running = self._num_jobs - len(self._ended), len(self._rows)
+        text = f"{ended}, {num_running} running, {num_left - num_running} waiting"
         elapsed = time.monotonic() - self._begun_at
         left = ""
         if self._ended and num_left:
