@@ -61,7 +61,7 @@ checkpoints: training/checkpointer training/checkpoint
 traced: training/traced training/layout
     tests/training/test_traced.py
     tests/training/test_fused.py -k sgd-digits-relu
-order: training/batches training/timetable data/order
+order: training/batches training/timetable data/streams
     tests/data/test_order.py tests/training/test_batches.py tests/devices/test_shares.py
     {RESUMED}[24-mid_epoch]
 trust: config/trust
