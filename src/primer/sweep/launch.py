@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -180,9 +180,9 @@ class Launch:
         if settings.get("fuse", "off") == "off":
             reason = "hydra.launcher.fuse=off" if "fuse" in settings else "each is a job of the cluster's"
             return [Tile((job,), reason) for job in jobs]
-        begun = [job for job in jobs if is_begun(job)]
-        numbers = {job.number for job in begun}
-        new = [job for job in jobs if job.number not in numbers]
+        begun, new = list[Job](), list[Job]()
+        for job in jobs:
+            (begun if is_begun(job) else new).append(job)
         num_slots = len(self._backend.slots(len(jobs), need))
         tiles = tiles_of(new, num_slots=num_slots, max_fused=settings["max_fused"])
         return [*(Tile(tuple(group), "goes on where it was") for group in together(begun)), *tiles]
@@ -223,15 +223,12 @@ class Launch:
     def _search(self, words: Sequence[str]) -> None:
         from primer.sweep.searching import Searching
 
-        searching = Searching(self._asked, self._folder, words, self._again)
-        if first_record(self._folder) is None:
-            self._begin(searching.config, searching.digest)
-        try:
+        with closing(Searching(self._asked, self._folder, words, self._again)) as searching:
+            if first_record(self._folder) is None:
+                self._begin(searching.config, searching.digest)
             need, num_left = Need.of([searching.config]), searching.num_left
             tiles = (Tile((job,)) for job in searching.jobs())
             self._results |= self._sweep.run(tiles, num_left, num_left, need, searching)
-        finally:
-            searching.close()
 
     def _begin(self, config: dict[str, Any], digest: str, num_jobs: int | None = None) -> None:
         asked = self._asked
