@@ -24,7 +24,7 @@ from primer.sweep import ledger
 from primer.sweep.backend import Attempt, Need
 from primer.sweep.executor import Slot
 from primer.sweep.job import is_begun, num_ends_of, result_in
-from primer.sweep.stop import send_word, take_word_back
+from primer.sweep.stop import WORD, send_word
 from primer.tracking.journal import Follower, Record
 from primer.tracking.shipment import Shipment
 from primer.tracking.tags import HOST
@@ -132,7 +132,7 @@ class _Following:
     def _submit(self) -> Record | None:
         """Hand the job over; its end, where the cluster refuses it."""
         attempt, job = self._attempt, self._job
-        take_word_back(job.folder)
+        (job.folder / WORD).unlink(missing_ok=True)  # which was for the task before
         where = (str(attempt.sweep), job.number, self._num_ends, str(Path.cwd()))
         try:
             self._task = self._cluster.submit(

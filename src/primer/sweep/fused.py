@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,10 @@ from primer.redact import keep_secret, secrets_of
 from primer.result import RunResult
 from primer.resume import begin_again
 from primer.run import conclude
+from primer.sweep import ledger
+from primer.sweep.backend import Attempt
 from primer.sweep.job import LOCK_WITHIN_S, is_begun
 from primer.sweep.plan import Job
-from primer.sweep.stop import JobStop
-from primer.tracking.courier import Courier
 from primer.tracking.journal import NAME, Follower, Record, first_record, last_attempt, last_record, read
 from primer.tracking.shipment import Shipment
 
@@ -31,21 +30,15 @@ TOGETHER = "together"  # in a journal's first record, of its job: the numbers of
 Start = Callable[[list[Path], list[dict[str, str]], list[int]], Worker]
 
 
-@dataclass
 class TileMeans(Means):
-    """What a tile works with, as `primer.attempt.Means` of its first job; `hear` is told of all of them."""
+    """What a tile works with, as `primer.attempt.Means` of its first job."""
 
-    jobs: list[Job]
-    courier: Courier | None
-    stop: JobStop
-    hear: Callable[[Job, Iterable[Record]], None]
-    begin: Callable[[Job], None]
-    start: Start
-    configs: list[dict[str, Any]] = field(default_factory=list)
-    locks: list[int] = field(default_factory=list)
-    results: dict[int, RunResult] = field(default_factory=dict)  # what jobs came to, by number
-
-    def __post_init__(self) -> None:
+    def __init__(self, attempt: Attempt, start: Start) -> None:
+        self.courier, self.stop, self.jobs = attempt.courier, attempt.stop, attempt.jobs
+        self._attempt, self._start = attempt, start
+        self.configs: list[dict[str, Any]] = []
+        self.locks: list[int] = []
+        self.results: dict[int, RunResult] = {}  # what jobs came to, by number
         self._started_at = time.monotonic()
         self._others = [(job, Follower(job.folder)) for job in self.jobs[1:]]
         self._shipments: dict[int, Shipment | None] = {}
@@ -57,7 +50,7 @@ class TileMeans(Means):
                 pass  # of earlier attempts
         every = [secrets_of(config) for config in self.configs]
         keep_secret(secret for secrets in every for secret in secrets.values())
-        return self.start([job.folder for job in self.jobs], every, self.locks)
+        return self._start([job.folder for job in self.jobs], every, self.locks)
 
     def show(self, records: Iterable[Record]) -> None:
         """Show what is new in their journals."""
@@ -69,10 +62,10 @@ class TileMeans(Means):
         """Of a job nothing, before it trains: it may turn out that it can't with the others."""
         new = list(records)
         if any(record["kind"] == "start" for record in new):
-            self.begin(job)
-            self.shipment_of(job)
+            self._attempt.begin(job)
+            self._shipment_of(job)
         if job.number in self._shipments:
-            self.hear(job, new)
+            self._attempt.hear(job, new)
         # the first one's journal is where their process writes that it is alive
         if job is not self.jobs[0] and any(record["kind"] in ("done", "error") for record in new):
             self.conclude(job, 0)
@@ -86,11 +79,12 @@ class TileMeans(Means):
             return
         ending = self._ending(job.folder, exit_code)
         if ending is None:
-            self.leave(job)
+            if shipment := self._shipments.pop(job.number, None):
+                shipment.has_arrived = True  # what ships it then takes over
             return
         config, duration_s = self.configs[self.jobs.index(job)], time.monotonic() - self._started_at
         self.results[job.number] = conclude(
-            job.folder, config, ending, duration_s, self.shipment_of(job), has_picture=False
+            job.folder, config, ending, duration_s, self._shipment_of(job), has_picture=False
         )
 
     def _ending(self, folder: Path, exit_code: int) -> Ending | None:
@@ -102,36 +96,27 @@ class TileMeans(Means):
         kinds = {record["kind"] for record in records}
         if "done" in kinds or "error" in kinds:
             return ending_of(0 if "done" in kinds else 1, records, folder)
-        if not self.stop.received:
-            return None
-        return self.stop.alone or ending_of(exit_code, records, folder)
+        return (self.stop.alone or ending_of(exit_code, records, folder)) if self.stop.received else None
 
-    def leave(self, job: Job) -> None:
-        """The job goes on alone: what ships it then takes over."""
-        shipment = self._shipments.pop(job.number, None)
-        if shipment:
-            shipment.has_arrived = True
-
-    def shipment_of(self, job: Job) -> Shipment | None:
+    def _shipment_of(self, job: Job) -> Shipment | None:
         """What ships the job's journal, from now on."""
         if job.number not in self._shipments:
             self._shipments[job.number] = self.courier.add(job.folder) if self.courier else None
         return self._shipments[job.number]
 
 
-def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[int, RunResult]:
+def run_tile(attempt: Attempt, start: Start) -> dict[int, RunResult]:
     """Begin jobs, or go on with them, and have them trained as one; what each came to, by number.
 
     One that is not there came to nothing of its own, since their process failed: it can go on alone. Raises
-    CantFuse where they can't be trained as one: nothing was begun. `origin` is what a job's journal says of
-    its sweep.
+    CantFuse where they can't be trained as one: nothing was begun.
     """
-    new = {job.number: job for job in means.jobs if not is_begun(job)}
+    jobs, means = attempt.jobs, TileMeans(attempt, start)
+    new = {job.number: job for job in jobs if not is_begun(job)}
     sizes: dict[Path, int] = {}  # of journals that were there
-    together = [job.number for job in means.jobs]
     with ExitStack() as closing:
         try:
-            for job in means.jobs:
+            for job in jobs:
                 config = with_secrets(job.config, ())
                 if job.number in new:
                     shutil.rmtree(job.folder, ignore_errors=True)
@@ -139,20 +124,21 @@ def run_tile(means: TileMeans, origin: Callable[[Job], dict[str, Any]]) -> dict[
                 means.locks.append(closing.enter_context(held(job.folder, within_s=LOCK_WITHIN_S)))
                 means.configs.append(config)
                 if job.number in new:
-                    write_header(job.folder, config, job=origin(job) | {TOGETHER: together})
+                    origin = ledger.origin_of(attempt.sweep, job.number)
+                    write_header(job.folder, config, job=origin | {TOGETHER: [one.number for one in jobs]})
                 else:
                     sizes[job.folder / NAME] = (job.folder / NAME).stat().st_size
-                    begin_again(job.folder, config, num_together=len(means.jobs))
+                    begin_again(job.folder, config, num_together=len(jobs))
         except (OSError, RunError, UsageError) as error:
             _leave(new.values(), sizes)
             raise CantFuse(f"one can't be begun: {error}") from None
-        first = means.jobs[0].folder
+        first = jobs[0].folder
         exit_code = train_in_worker(first, {}, means.locks[0], means)
         if exit_code == os.EX_UNAVAILABLE:
-            reason = _reason(first)
+            records = last_attempt(read(first))
             _leave(new.values(), sizes)
-            raise CantFuse(reason)
-        for job in means.jobs:
+            raise CantFuse(str([record["reason"] for record in records if record["kind"] == "alone"][-1]))
+        for job in jobs:
             means.conclude(job, exit_code)
         return means.results
 
@@ -161,11 +147,9 @@ def together(jobs: Sequence[Job]) -> list[list[Job]]:
     """Jobs that were begun, as they trained with each other; those that have failed go on alone."""
     groups: dict[tuple[int, ...], list[Job]] = {}
     for job in jobs:
-        header = first_record(job.folder) or {}
-        number_of_those = header.get("job", {}).get(TOGETHER, [])
-        end = last_record(job.folder) or {}
-        key = (job.number,) if end.get("status") == "FAILED" else tuple(number_of_those) or (job.number,)
-        groups.setdefault(key, []).append(job)
+        numbers = (first_record(job.folder) or {}).get("job", {}).get(TOGETHER, [])
+        has_failed = (last_record(job.folder) or {}).get("status") == "FAILED"
+        groups.setdefault((job.number,) if has_failed else tuple(numbers) or (job.number,), []).append(job)
     return list(groups.values())
 
 
@@ -175,8 +159,3 @@ def _leave(new: Iterable[Job], sizes: dict[Path, int]) -> None:
         shutil.rmtree(job.folder, ignore_errors=True)
     for journal, size in sizes.items():
         os.truncate(journal, size)
-
-
-def _reason(folder: Path) -> str:
-    reasons = [record["reason"] for record in last_attempt(read(folder)) if record["kind"] == "alone"]
-    return str(reasons[-1])

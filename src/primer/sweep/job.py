@@ -57,9 +57,7 @@ def run_job(
     `origin` is what its journal says of the sweep; `begin` is called once its folder is there. None where
     another number of its attempts than `num_ends` have ended by the time that its folder is held.
     """
-    job = means.job
-    folder = job.folder
-    was_begun = is_begun(job)
+    job, folder, was_begun = means.job, means.job.folder, is_begun(means.job)
     with ExitStack() as until_the_end:
         try:
             config = with_secrets(job.config, ())
@@ -68,9 +66,8 @@ def run_job(
             if num_ends not in (None, num_ends_of(read(folder))):
                 return None
             last = last_record(folder) or {}
-            has_finished = last.get("kind") == "end" and last["status"] == "FINISHED"
-            if has_finished:  # by somebody who went on with it meanwhile
-                begin()
+            if last.get("kind") == "end" and last["status"] == "FINISHED":
+                begin()  # somebody went on with it meanwhile
                 return result_in(job, last)
             if is_begun(job):
                 begin_again(folder, config)
@@ -85,7 +82,7 @@ def run_job(
                 raise
             begin()
             return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
-        return _attempt(folder, config, lock, means)
+        return _attempt(means, config, lock)
 
 
 def empty(folder: Path) -> None:
@@ -120,18 +117,18 @@ def is_begun(job: Job) -> bool:
         return file.readline().endswith(b"\n")
 
 
-def _attempt(folder: Path, config: dict[str, Any], lock: int, means: JobMeans) -> RunResult:
+def _attempt(means: JobMeans, config: dict[str, Any], lock: int) -> RunResult:
+    folder, started_at = means.job.folder, time.monotonic()
+
     def train() -> int:
         check_devices(config, debug=False, is_alone=False)
         prepare_vigil(folder, is_shared=is_shared(config))
         return train_in_worker(folder, secrets_of(config), lock, means)
 
-    started_at = time.monotonic()
     try:
         return attempt(folder, config, means, train)
     except UsageError as error:  # the data, say: other jobs may have others
-        ending = Ending("FAILED", 1, str(error))
-        duration_s = time.monotonic() - started_at
+        ending, duration_s = Ending("FAILED", 1, str(error)), time.monotonic() - started_at
         end = write_end(folder, ending, duration_s)
         if means.courier:
             means.courier.add(folder).finish(end)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from primer.sweep.on_ray import RayCluster
 from primer.sweep.on_slurm import SlurmCluster
 from primer.sweep.plan import Job, check_same, definition_of, plan
 from primer.sweep.result import SweepResult
-from primer.sweep.sweep import Sweep, objective
+from primer.sweep.sweep import Sweep, value_of
 from primer.sweep.tiles import Tile, tiles_of, told
 from primer.sync import tidy_up
 from primer.tracking.facts import host
@@ -261,9 +260,3 @@ def _tell_unfinished(folder: Path, digest: str) -> None:
             f"and primer resume {relative(folder)} goes on with the other",
             file=sys.stderr,
         )
-
-
-def value_of(result: RunResult) -> float:
-    """What a sweeper is told of a job: its objective; NaN for one that failed, so that a search goes on."""
-    value = objective(result)[1]
-    return math.nan if value is None or result.status != "FINISHED" else value

@@ -14,7 +14,7 @@ from primer.sweep import ledger
 from primer.sweep.backend import Attempt, Need
 from primer.sweep.executor import Slot, slots_of
 from primer.sweep.forkserver import ForkedWorker, warm_up
-from primer.sweep.fused import Start, TileMeans, run_tile
+from primer.sweep.fused import Start, run_tile
 from primer.sweep.job import JobMeans, run_job
 
 
@@ -48,14 +48,11 @@ class LocalBackend:
         """Train a job in a process of its own."""
         (job,) = attempt.jobs
         attempt.stop.begin()
-        together = self._start(attempt.slot, attempt.environment)
-        is_one = not is_shared(job.config)
-        variables = self._variables(attempt.slot, attempt.environment)
 
         def start(folder: Path, secrets: dict[str, Any], lock: int) -> Worker:
-            if is_one:
-                return together([folder], [secrets], [lock])
-            return start_worker(folder, secrets, lock, variables)  # which starts its ranks by its command
+            if is_shared(job.config):  # whose ranks are started by its command
+                return start_worker(folder, secrets, lock, _variables(attempt))
+            return _start(attempt)([folder], [secrets], [lock])
 
         means = JobMeans(job, attempt.courier, attempt.stop, partial(attempt.hear, job), start)
         origin = ledger.origin_of(attempt.sweep, job.number)
@@ -64,18 +61,16 @@ class LocalBackend:
     def run_tile(self, attempt: Attempt) -> dict[int, RunResult]:
         """Train jobs in one process."""
         attempt.stop.begin()
-        start = self._start(attempt.slot, attempt.environment)
-        jobs, hear = list(attempt.jobs), attempt.hear
-        means = TileMeans(jobs, attempt.courier, attempt.stop, hear, attempt.begin, start)
-        return run_tile(means, lambda job: ledger.origin_of(attempt.sweep, job.number))
-
-    def _start(self, slot: Slot, more: dict[str, str]) -> Start:
-        variables = self._variables(slot, more)
-        return partial(ForkedWorker, environment=variables, num_threads=slot.num_threads)
-
-    def _variables(self, slot: Slot, more: dict[str, str]) -> dict[str, str]:
-        gpus = {} if slot.gpus is None else {"CUDA_VISIBLE_DEVICES": slot.gpus}
-        return environment() | more | gpus
+        return run_tile(attempt, _start(attempt))
 
     def close(self) -> None:
         """Nothing to do: the process that workers are forked from ends with this one."""
+
+
+def _start(attempt: Attempt) -> Start:
+    return partial(ForkedWorker, environment=_variables(attempt), num_threads=attempt.slot.num_threads)
+
+
+def _variables(attempt: Attempt) -> dict[str, str]:
+    gpus = {} if attempt.slot.gpus is None else {"CUDA_VISIBLE_DEVICES": attempt.slot.gpus}
+    return environment() | attempt.environment | gpus

@@ -27,11 +27,9 @@ class Report:
         if len(jobs) < 2:
             return
         command = [*COMMAND, str(folder), *OPTIONS, "--html", str(self._path)]
-        nowhere = subprocess.DEVNULL
+        nowhere, pipe = subprocess.DEVNULL, subprocess.PIPE
         try:
-            self._process = subprocess.Popen(
-                command, stdin=nowhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-            )
+            self._process = subprocess.Popen(command, stdin=nowhere, stdout=pipe, stderr=pipe, text=True)
         except OSError as error:
             print(f"primer: no {NAME} was written: {error.strerror}", file=sys.stderr)
 
@@ -39,12 +37,11 @@ class Report:
         """Until it is written, or could not be; the verdict that stands on its top."""
         if self._process is None:
             return None
-        shown = ""
+        left_s = self._begun_at + WITHIN_S - time.monotonic()
         try:
-            left_s = self._begun_at + WITHIN_S - time.monotonic()
             shown, told = self._process.communicate(timeout=max(1.0, left_s))
         except subprocess.TimeoutExpired:
-            told = f"not done in {WITHIN_S} s"
+            shown, told = "", f"not done in {WITHIN_S} s"
         finally:
             if self._process.poll() is None:
                 self._process.kill()

@@ -18,7 +18,7 @@ from primer.sweep.job import result_in
 from primer.sweep.plan import Job, plan
 from primer.sweep.search import Search
 from primer.sweep.stop import JobStop
-from primer.sweep.sweep import objective
+from primer.sweep.sweep import value_of
 from primer.tracking.journal import Record
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ class Searching:
         again = {job.number for job in self._again}
         for number, overrides in self._study.unfinished():
             job = self._known.get(number)
-            state = ledger.state_of(job) if job else None
-            if job and state and state["status"] in ("FINISHED", "FAILED"):
+            if job and (state := ledger.state_of(job))["status"] in ("FINISHED", "FAILED"):
                 if number not in again:  # that controller died before it heard of it
                     self._tell(number, result_in(job, state))
                 continue
@@ -105,8 +104,7 @@ class Searching:
             self._tell(job.number, result)
 
     def _tell(self, number: int, result: RunResult) -> None:
-        value = objective(result)[1] if result.status == "FINISHED" else None
-        self._study.tell(number, value, is_pruned=result.is_pruned)
+        self._study.tell(number, value_of(result), is_pruned=result.is_pruned)
 
     @property
     def num_left(self) -> int:
@@ -120,16 +118,15 @@ class Searching:
 
 def _corners(space: dict[str, Range | Choice]) -> list[list[str]]:
     """Overrides that try each end of each range and each choice once, beside the first of the others."""
-    values = {key: _values(search) for key, search in space.items()}
+    from primer.config.space import Choice
+
+    values = {
+        key: list(search.values) if isinstance(search, Choice) else [repr(search.low), repr(search.high)]
+        for key, search in space.items()
+    }
     first = {key: texts[0] for key, texts in values.items()}
     corners = [first] + [first | {key: text} for key, texts in values.items() for text in texts[1:]]
     return [[f"{key}={text}" for key, text in corner.items()] for corner in corners]
-
-
-def _values(search: Range | Choice) -> list[str]:
-    from primer.config.space import Choice
-
-    return list(search.values) if isinstance(search, Choice) else [repr(search.low), repr(search.high)]
 
 
 def _digest(space: dict[str, Range | Choice], fixed: Sequence[str]) -> str:

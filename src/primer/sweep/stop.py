@@ -57,11 +57,6 @@ def send_word(folder: Path, stop: JobStop) -> None:
     write_atomically(folder / WORD, json.dumps(word).encode())
 
 
-def take_word_back(folder: Path) -> None:
-    """The next task of the job is not meant by what was said to the one before."""
-    (folder / WORD).unlink(missing_ok=True)
-
-
 class TaskStop(JobStop):
     """What stops a job in a task of a cluster: the scheduler's signal, or the controller's word."""
 

@@ -219,3 +219,9 @@ def objective(result: RunResult) -> Watched:
     """What a search makes small or large, of a job that has come to its end, and of which metric that is."""
     ends = {key: value for key, value in result.metrics.items() if key.startswith(("best/", "final/"))}
     return watched(ends, result.config["monitor"])
+
+
+def value_of(result: RunResult) -> float:
+    """What a sweeper is told of a job: its objective; NaN for one that failed, so that a search goes on."""
+    value = objective(result)[1]
+    return math.nan if value is None or result.status != "FINISHED" else value

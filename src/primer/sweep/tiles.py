@@ -14,7 +14,7 @@ from typing import Any
 
 from primer.config.identity import settings_of
 from primer.ranks import is_shared
-from primer.sweep.plan import Job
+from primer.sweep.plan import Job, key_of
 
 # Optimizers of torch whose update of a weight depends on that weight's own gradients alone.
 ELEMENTWISE = [
@@ -40,14 +40,12 @@ def tiles_of(jobs: Sequence[Job], *, num_slots: int, max_fused: int = MAX_FUSED)
     Those whose optimizer and scheduler are set alike stay together: they share an optimizer.
     """
     groups: dict[str, list[Job]] = {}
-    alone: dict[int, str | None] = {}
+    tiles: list[Tile] = []
     for job in jobs:
-        reason = why_alone(job.config)
-        if reason:
-            alone[job.number] = reason
+        if reason := why_alone(job.config):
+            tiles.append(Tile((job,), reason))
         else:
             groups.setdefault(_key(job.config), []).append(job)
-    tiles = [Tile((job,), alone[job.number]) for job in jobs if job.number in alone]
     for group in groups.values():
         group.sort(key=lambda job: settings_of(job.config))
         largest = min(max_fused, _fitting(group[0].config, num_slots))
@@ -105,7 +103,10 @@ def told(tiles: Sequence[Tile], keys: Sequence[str]) -> list[str]:
     for tile in tiles:
         if len(tile.jobs) > 1:
             groups.setdefault(_shape(tile.jobs[0].config, keys), []).append(len(tile.jobs))
-    lines = [_line(sizes, shape) for shape, sizes in groups.items()]
+    lines = []
+    for shape, sizes in groups.items():
+        parts = f", in {len(sizes)} processes" if len(sizes) > 1 else ""
+        lines.append(f"{sum(sizes)} runs train as one{parts}{': ' if shape else ''}{shape}")
     own = dict.fromkeys(name for tile in tiles if len(tile.jobs) > 1 for name in _own(tile.jobs[0].config))
     if own:
         lines.append(f"if what {' and '.join(own)} computes can be stacked, which is asked before they train")
@@ -123,16 +124,10 @@ def _own(config: dict[str, Any]) -> list[str]:
     ]
 
 
-def _line(sizes: list[int], shape: str) -> str:
-    parts = f", in {len(sizes)} processes" if len(sizes) > 1 else ""
-    return f"{sum(sizes)} runs train as one{parts}{': ' if shape else ''}{shape}"
-
-
 def _shape(config: dict[str, Any], keys: Sequence[str]) -> str:
     """What of the keys swept makes the shape of a run: not its seed, not a number of its optimizer."""
-    words = []
-    for text in config["typed"]["overrides"]:
-        key = text.lstrip("+~").partition("=")[0]
-        if key in keys and key != "seed" and not key.startswith(("optimizer.", "scheduler.")):
-            words.append(text)
-    return " ".join(words)
+    keyed = ((key_of(text), text) for text in config["typed"]["overrides"])
+    numbers = ("optimizer.", "scheduler.")
+    return " ".join(
+        text for key, text in keyed if key in keys and key != "seed" and not key.startswith(numbers)
+    )
