@@ -17,8 +17,12 @@ from runs import primer
 from sweeping import QUICK, Begin, environment, sweep_folders, sweep_in, with_faulty_net
 
 import primer as primer_package
+from primer.errors import CantFuse
 from primer.stopping import StopSignal
 from primer.sweep import ledger
+from primer.sweep.backend import Attempt
+from primer.sweep.executor import Slot
+from primer.sweep.fused import run_tile
 from primer.sweep.job import JobMeans, run_job
 from primer.sweep.stop import JobStop
 from primer.tracking.journal import read
@@ -144,6 +148,16 @@ def test_a_job_that_somebody_finished_meanwhile_is_left_as_it_is(undisturbed: Pa
     assert found is not None
     assert (found.status, begun) == ("FINISHED", ["begun"])
     assert (job.folder / "journal").read_bytes() == before
+
+
+def test_jobs_of_which_somebody_finished_one_meanwhile_do_not_go_on_as_one(undisturbed: Path) -> None:
+    jobs = tuple(ledger.jobs_in(undisturbed)[:2])
+    before = [(job.folder / "journal").read_bytes() for job in jobs]
+    slot, stop = Slot(0, 1, None), JobStop(StopSignal())
+    attempt = Attempt(undisturbed, jobs, slot, stop, {}, None, lambda _: None, lambda *_: None)
+    with pytest.raises(CantFuse, match="is FINISHED by now"):
+        run_tile(attempt, lambda *_: pytest.fail("it trains"))
+    assert [(job.folder / "journal").read_bytes() for job in jobs] == before
 
 
 def test_failed_jobs_go_on_when_they_are_asked_to(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from primer.resume import begin_again
 from primer.run import conclude
 from primer.sweep import ledger
 from primer.sweep.backend import Attempt
-from primer.sweep.job import LOCK_WITHIN_S, is_begun
+from primer.sweep.job import LOCK_WITHIN_S, finished_by_now, is_begun
 from primer.sweep.plan import Job
 from primer.tracking.journal import NAME, Follower, Record, first_record, last_attempt, last_record, read
 from primer.tracking.shipment import Shipment
@@ -126,6 +126,8 @@ def run_tile(attempt: Attempt, start: Start) -> dict[int, RunResult]:
                 if job.number in new:
                     origin = ledger.origin_of(attempt.sweep, job.number)
                     write_header(job.folder, config, job=origin | {TOGETHER: [one.number for one in jobs]})
+                elif finished_by_now(job.folder):
+                    raise RunError(f"{job.folder}: is FINISHED by now")
                 else:
                     sizes[job.folder / NAME] = (job.folder / NAME).stat().st_size
                     begin_again(job.folder, config, num_together=len(jobs))

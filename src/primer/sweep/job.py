@@ -65,10 +65,9 @@ def run_job(
             lock = until_the_end.enter_context(held(folder, within_s=LOCK_WITHIN_S))
             if num_ends not in (None, num_ends_of(read(folder))):
                 return None
-            last = last_record(folder) or {}
-            if last.get("kind") == "end" and last["status"] == "FINISHED":
-                begin()  # somebody went on with it meanwhile
-                return result_in(job, last)
+            if end := finished_by_now(folder):
+                begin()
+                return result_in(job, end)
             if is_begun(job):
                 begin_again(folder, config)
             else:
@@ -83,6 +82,12 @@ def run_job(
             begin()
             return result_of(folder, job.config, Ending("FAILED", 1, str(error)), 0.0)
         return _attempt(means, config, lock)
+
+
+def finished_by_now(folder: Path) -> Record | None:
+    """The end of a job that was to go on, and is FINISHED: somebody went on with it before it was held."""
+    last = last_record(folder) or {}
+    return last if last.get("kind") == "end" and last["status"] == "FINISHED" else None
 
 
 def empty(folder: Path) -> None:
