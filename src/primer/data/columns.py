@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ MAX_CATEGORIES = 1000  # chosen: each category is a column of x
 FEW_CATEGORIES = 20  # chosen: so few are categories even when no two rows share one
 NEARLY_ALL = 0.9  # chosen: with more distinct texts a row, a column names rows (an id, a remark)
 MAX_NAME = 100  # chosen: a longer name isn't repeated in a message
+MAX_ADVICE = 400  # chosen: a dozen names
+# What Hydra takes for a name without quotes.
+PLAIN_WORD = re.compile(r"(?!(?i:null|true|false|inf|nan)\b)[A-Za-z_]\w*", re.ASCII)
 LARGEST = float(np.finfo(np.float32).max)  # x is float32
 LEADING_ZEROS = r"\s*0\d+\s*"  # 007: digits that name something
 NO_DIGIT = r"[\s,'’_%$€£¥]"  # what people and spreadsheets write into a number
@@ -144,12 +148,13 @@ def leave_out(name: str, dropped: Sequence[str] = ()) -> str:
 
     >>> leave_out("id")
     'leave the column out with data.drop=[id]'
-    >>> print(leave_out("b c", ["id"]))
-    leave the column out with 'data.drop=[id,"b c"]'
+    >>> print(leave_out("b c", ["id", "null"]))
+    leave the column out with 'data.drop=[id,"null","b c"]'
     """
     names = [*dropped, name]
-    words = [each if each.isascii() and each.isidentifier() else f'"{each}"' for each in names]
+    words = [each if PLAIN_WORD.fullmatch(each) else f'"{each}"' for each in names]
     override = f"data.drop=[{','.join(words)}]"
-    is_told = override.isprintable() and len(override) <= MAX_NAME and not {*"".join(names)} & {*"\"'\\"}
+    is_short = len(name) <= MAX_NAME and len(override) <= MAX_ADVICE
+    is_told = is_short and override.isprintable() and not {*"".join(names)} & {*"\"'\\"}
     override = f"'{override}'" if '"' in override else override  # as a shell takes it
     return f"leave the column out with {override if is_told else 'data.drop'}"
