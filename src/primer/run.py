@@ -97,10 +97,10 @@ def attempt_alone(
     """`attempt` of a run that shares nothing with others, in a worker or, with `debug`, right here."""
     check_devices(config, debug=debug, is_alone=not is_quiet)
     courier = Courier(uri_of(config)) if config["switches"]["tracking"] != "off" else None
-    means = _Alone(courier, stop, None if is_quiet else Progress())
+    means = _Alone(config, courier, stop, is_quiet=is_quiet)
     is_hurried = False
     try:
-        result = attempt(folder, config, means, lambda: means.train(folder, config, lock, debug=debug))
+        result = attempt(folder, config, means, lambda: means.train(folder, lock, debug=debug))
         is_hurried = result.status == "KILLED"
     except UsageError:
         if courier:
@@ -114,12 +114,14 @@ def attempt_alone(
 class _Alone(Means):
     """A worker, a courier and a progress bar of its own."""
 
-    def __init__(self, courier: Courier | None, stop: Stopping, progress: Progress | None) -> None:
+    def __init__(
+        self, config: dict[str, Any], courier: Courier | None, stop: Stopping, *, is_quiet: bool
+    ) -> None:
         self.courier, self.stop = courier, stop
-        self._progress = progress
-        self._variables: dict[str, str] = {}
+        self._config, self._is_quiet = config, is_quiet
+        self._progress = Progress()
 
-    def train(self, folder: Path, config: dict[str, Any], lock: int, *, debug: bool) -> int:
+    def train(self, folder: Path, lock: int, *, debug: bool) -> int:
         """Train the run of a folder; returns the exit code."""
         if self.courier:
             self.courier.start()
@@ -127,17 +129,17 @@ class _Alone(Means):
         if debug:
             from primer import worker
 
-            return worker.main(folder / "config.yaml", secrets_of(config), is_foreground=True)
-        prepare_vigil(folder, is_shared=is_shared(config))
-        self._variables = environment() | (lead(config, folder) if self._progress else {})
-        with self._progress or nullcontext():
-            return train_in_worker(folder, secrets_of(config), lock, self)
+            return worker.main(folder / "config.yaml", secrets_of(self._config), is_foreground=True)
+        prepare_vigil(folder, is_shared=is_shared(self._config))
+        with nullcontext() if self._is_quiet else self._progress:
+            return train_in_worker(folder, secrets_of(self._config), lock, self)
 
     def start_worker(self, folder: Path, secrets: dict[str, Any], lock: int) -> WorkerProcess:
-        return start_worker(folder, secrets, lock, self._variables)
+        place = {} if self._is_quiet else lead(self._config, folder)
+        return start_worker(folder, secrets, lock, environment() | place)
 
     def show(self, records: Iterable[Record]) -> None:
-        if self._progress:
+        if not self._is_quiet:
             self._progress.show(records)
 
 
